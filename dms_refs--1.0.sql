@@ -1,0 +1,446 @@
+-- dms_refs 1.0: everything that CREATE EXTENSION makes.
+--
+-- Order: the table of stores, the functions that make and drop stores (DDL, so PL/pgSQL), the native
+-- reference functions, the view, comments and grants. All names are qualified: nothing here depends on
+-- the search_path of whoever runs it.
+\echo Use "CREATE EXTENSION dms_refs" to load this file. \quit
+
+---------------------------------------------------------------------------------------------------
+-- 1. Stores
+---------------------------------------------------------------------------------------------------
+
+-- One row a store. The tables are regclass: stored by OID, so that a store follows renames, and dumped
+-- by name, so that it survives pg_dump and restore. The column arrays are ours in the fixed order that
+-- src/store/store.hpp names, each holding the table's own column name.
+CREATE TABLE @extschema@.store_config (
+    store             name     NOT NULL PRIMARY KEY,
+    layout            text     NOT NULL CHECK (layout IN ('edfi', 'lean', 'registered')),
+    document          regclass NOT NULL,
+    alias             regclass NOT NULL,
+    reference         regclass NOT NULL,
+    document_columns  name[]   NOT NULL CHECK (cardinality(document_columns) = 2),
+    alias_columns     name[]   NOT NULL CHECK (cardinality(alias_columns) = 5),
+    reference_columns name[]   NOT NULL CHECK (cardinality(reference_columns) = 6),
+    drop_in_schema    name
+);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.store_config', '');
+
+-- Every backend caches what it knows of a store; this makes them all look again.
+CREATE FUNCTION @extschema@.store_changed() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_store_changed';
+CREATE TRIGGER store_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.store_config
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.store_changed();
+
+CREATE FUNCTION @extschema@.store_engine(store name, OUT reads text, OUT writes text, OUT reason text)
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_store_engine';
+
+-- The functions an application calls by the names it already knows. They are C functions, the same
+-- ones as dms_refs.insert_references and its like: they find their store by the schema they live in.
+CREATE FUNCTION @extschema@.create_drop_in_functions(in_schema name, for_store name) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    insert_signature  text := format('%I.InsertReferences(bigint, smallint, uuid[], smallint[], boolean)', in_schema);
+    invalid_signature text := format('%I.GetInvalidReferencesAndClear(bigint, smallint)', in_schema);
+BEGIN
+    EXECUTE format($f$
+        CREATE FUNCTION %I.InsertReferences(
+            p_parentDocumentId bigint, p_parentDocumentPartitionKey smallint,
+            p_referentialIds uuid[], p_referentialPartitionKeys smallint[],
+            p_isPureInsert boolean DEFAULT false,
+            OUT success boolean, OUT invalid_ids uuid[])
+        LANGUAGE C AS '$libdir/dms_refs', 'dms_refs_insert_references'$f$, in_schema);
+    EXECUTE format($f$
+        CREATE FUNCTION %I.GetInvalidReferencesAndClear(
+            p_parentDocumentId bigint, p_parentDocumentPartitionKey smallint)
+        RETURNS TABLE (referentialid uuid)
+        LANGUAGE C AS '$libdir/dms_refs', 'dms_refs_take_invalid_references'$f$, in_schema);
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', insert_signature,
+        format('Makes the references of a document of store %s equal to the given set: see dms_refs.insert_references', for_store));
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', invalid_signature,
+        'The invalid referential ids of this session''s last call, if it was for this document; forgets them');
+    -- DROP EXTENSION takes them along; pg_dump writes them like any function.
+    EXECUTE format('ALTER FUNCTION %s DEPENDS ON EXTENSION dms_refs', insert_signature);
+    EXECUTE format('ALTER FUNCTION %s DEPENDS ON EXTENSION dms_refs', invalid_signature);
+END $$;
+
+CREATE FUNCTION @extschema@.drop_drop_in_functions(in_schema name) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    doomed regprocedure;
+BEGIN
+    FOR doomed IN
+        SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = in_schema AND p.probin = '$libdir/dms_refs'
+          AND p.proname IN ('insertreferences', 'getinvalidreferencesandclear')
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', doomed);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION @extschema@.create_store(store name DEFAULT 'dms', partitions int DEFAULT 16, layout text DEFAULT 'edfi')
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    edfi boolean := layout = 'edfi';
+    t    text;
+    i    int;
+BEGIN
+    IF store IS NULL OR partitions IS NULL OR layout IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'store, partitions and layout must not be null';
+    END IF;
+    IF layout NOT IN ('edfi', 'lean') THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('unknown store layout "%s"', layout),
+            HINT = 'The layouts are "edfi" and "lean".';
+    END IF;
+    IF partitions NOT BETWEEN 1 AND 1024 THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('partitions must be between 1 and 1024, not %s', partitions);
+    END IF;
+    IF EXISTS (SELECT FROM dms_refs.store_config c WHERE c.store = create_store.store) THEN
+        RAISE duplicate_object USING MESSAGE = format('store "%s" already exists', store),
+            HINT = format('Drop it first: SELECT dms_refs.drop_store(%L)', store);
+    END IF;
+
+    EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', store);
+    EXECUTE format('CREATE TABLE %I.document (Id bigint GENERATED ALWAYS AS IDENTITY, DocumentPartitionKey smallint NOT NULL', store)
+        || CASE WHEN edfi THEN $c$,
+            DocumentUuid uuid NOT NULL,
+            ResourceName varchar(256) NOT NULL,
+            ResourceVersion varchar(64) NOT NULL,
+            IsDescriptor boolean NOT NULL,
+            ProjectName varchar(256) NOT NULL,
+            EdfiDoc jsonb NOT NULL,
+            SecurityElements jsonb NOT NULL DEFAULT '{}',
+            CreatedAt timestamp NOT NULL DEFAULT now(),
+            LastModifiedAt timestamp NOT NULL DEFAULT now(),
+            LastModifiedTraceId varchar(128) NOT NULL $c$ ELSE '' END
+        || ', CONSTRAINT PK_Document PRIMARY KEY (DocumentPartitionKey, Id)) PARTITION BY LIST (DocumentPartitionKey)';
+    EXECUTE format($c$CREATE TABLE %I.alias (
+            Id bigint GENERATED ALWAYS AS IDENTITY,
+            ReferentialPartitionKey smallint NOT NULL,
+            ReferentialId uuid NOT NULL,
+            DocumentId bigint NOT NULL,
+            DocumentPartitionKey smallint NOT NULL,
+            CONSTRAINT PK_Alias PRIMARY KEY (ReferentialPartitionKey, Id)) PARTITION BY LIST (ReferentialPartitionKey)$c$, store);
+    EXECUTE format('CREATE TABLE %I.reference (', store)
+        || CASE WHEN edfi THEN 'Id bigint GENERATED ALWAYS AS IDENTITY, ' ELSE '' END
+        || $c$
+            ParentDocumentId bigint NOT NULL,
+            ParentDocumentPartitionKey smallint NOT NULL,
+            ReferentialPartitionKey smallint NOT NULL,
+            AliasId bigint NOT NULL,
+            ReferencedDocumentPartitionKey smallint NOT NULL,
+            ReferencedDocumentId bigint NOT NULL,$c$
+        || CASE WHEN edfi THEN 'CONSTRAINT PK_Reference PRIMARY KEY (ParentDocumentPartitionKey, Id))'
+                ELSE 'CONSTRAINT PK_Reference PRIMARY KEY (ParentDocumentPartitionKey, ParentDocumentId, AliasId))' END
+        || ' PARTITION BY LIST (ParentDocumentPartitionKey)';
+    FOREACH t IN ARRAY ARRAY['document', 'alias', 'reference'] LOOP
+        FOR i IN 0 .. partitions - 1 LOOP
+            EXECUTE format('CREATE TABLE %I.%I PARTITION OF %I.%I FOR VALUES IN (%s)',
+                           store, t || '_' || lpad(i::text, greatest(2, length(i::text)), '0'), store, t, i);
+        END LOOP;
+    END LOOP;
+
+    IF edfi THEN
+        EXECUTE format('CREATE UNIQUE INDEX UX_Document_DocumentUuid ON %I.document (DocumentPartitionKey, DocumentUuid)', store);
+        EXECUTE format('ALTER TABLE %I.reference ADD CONSTRAINT UX_Reference_Parent_Alias UNIQUE (ParentDocumentPartitionKey, ParentDocumentId, AliasId)', store);
+    END IF;
+    EXECUTE format('ALTER TABLE %I.alias ADD CONSTRAINT UX_Alias_ReferentialId UNIQUE (ReferentialPartitionKey, ReferentialId)', store);
+    EXECUTE format('CREATE INDEX IX_Alias_DocumentId ON %I.alias (DocumentPartitionKey, DocumentId)', store);
+    EXECUTE format('CREATE INDEX IX_Reference_AliasId ON %I.reference (ReferentialPartitionKey, AliasId)', store);
+    EXECUTE format('CREATE INDEX IX_Reference_ReferencedDocument ON %I.reference (ReferencedDocumentPartitionKey, ReferencedDocumentId)
+        INCLUDE (ParentDocumentPartitionKey, ParentDocumentId)', store);
+    EXECUTE format('ALTER TABLE %1$I.alias ADD CONSTRAINT FK_Alias_Document FOREIGN KEY (DocumentPartitionKey, DocumentId)
+        REFERENCES %1$I.document (DocumentPartitionKey, Id) ON DELETE CASCADE', store);
+    EXECUTE format('ALTER TABLE %1$I.reference ADD CONSTRAINT FK_Reference_ParentDocument FOREIGN KEY (ParentDocumentPartitionKey, ParentDocumentId)
+        REFERENCES %1$I.document (DocumentPartitionKey, Id) ON DELETE CASCADE', store);
+    EXECUTE format('ALTER TABLE %1$I.reference ADD CONSTRAINT FK_Reference_ReferencedAlias FOREIGN KEY (ReferentialPartitionKey, AliasId)
+        REFERENCES %1$I.alias (ReferentialPartitionKey, Id) ON DELETE RESTRICT ON UPDATE CASCADE', store);
+
+    PERFORM dms_refs.register_store(store, format('%I.document', store)::regclass, format('%I.alias', store)::regclass,
+                                    format('%I.reference', store)::regclass, drop_in_schema => store);
+    UPDATE dms_refs.store_config c SET layout = create_store.layout WHERE c.store = create_store.store;
+END $$;
+
+-- What is wrong with the tables of a store that is to be registered: a row a thing, with the statement
+-- that mends it; fatal where no reference function could work without it.
+CREATE FUNCTION @extschema@.store_problems(
+        rel regclass, role text, ours name[], theirs name[], types regtype[], keys name[],
+        OUT fatal boolean, OUT problem text, OUT remedy text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind     "char" := (SELECT relkind FROM pg_class WHERE oid = rel);
+    found    regtype;
+    key_list text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY n) FROM unnest(keys) WITH ORDINALITY u(k, n));
+    part_key int2[];
+    i        int;
+BEGIN
+    IF kind NOT IN ('r', 'p', 'v', 'f', 'm') THEN
+        fatal := true; problem := format('%s "%s" is not a table', role, rel); remedy := 'Name a table.'; RETURN NEXT; RETURN;
+    END IF;
+    FOR i IN 1 .. cardinality(theirs) LOOP
+        SELECT a.atttypid::regtype INTO found FROM pg_attribute a
+        WHERE a.attrelid = rel AND a.attname = theirs[i] AND a.attnum > 0 AND NOT a.attisdropped;
+        IF found IS NULL THEN
+            fatal := true;
+            problem := format('%s "%s" has no column "%s"', role, rel, theirs[i]);
+            remedy := format('ALTER TABLE %s ADD COLUMN %I %s; or say what it is called: columns => ''{"%s.%s": "your_name"}''', rel, theirs[i], types[i], role, ours[i]);
+            RETURN NEXT;
+        ELSIF found <> types[i] THEN
+            fatal := true;
+            problem := format('column "%s" of %s "%s" is of type %s, not %s', theirs[i], role, rel, found, types[i]);
+            remedy := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', rel, theirs[i], types[i]);
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+    IF fatal OR kind NOT IN ('r', 'p') THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_index x
+        WHERE x.indrelid = rel AND x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
+          AND (SELECT array_agg(a.attname ORDER BY a.attname)
+               FROM generate_series(0, x.indnkeyatts - 1) k
+               JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[k])
+            = (SELECT array_agg(k ORDER BY k) FROM unnest(keys) k))
+    THEN
+        fatal := true;
+        problem := format('%s "%s" has no unique index on (%s)', role, rel, key_list);
+        remedy := format('CREATE UNIQUE INDEX ON %s (%s);', rel, key_list);
+        RETURN NEXT;
+    END IF;
+    IF kind = 'p' THEN
+        SELECT partattrs::int2[] INTO part_key FROM pg_partitioned_table WHERE partrelid = rel;
+        IF cardinality(part_key) <> 1 OR NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = rel AND attnum = part_key[0] AND attname = keys[1])
+        THEN
+            fatal := false;
+            problem := format('%s "%s" is not partitioned by "%s" alone, so SQL statements will serve it', role, rel, keys[1]);
+            remedy := format('Partition it by (%I).', keys[1]);
+            RETURN NEXT;
+        END IF;
+    END IF;
+END $$;
+
+CREATE FUNCTION @extschema@.register_store(store name, document regclass, alias regclass, reference regclass,
+                                           columns jsonb DEFAULT '{}', drop_in_schema name DEFAULT NULL)
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    document_ours  name[] := '{documentpartitionkey,id}';
+    alias_ours     name[] := '{referentialpartitionkey,referentialid,id,documentpartitionkey,documentid}';
+    reference_ours name[] := '{parentdocumentpartitionkey,parentdocumentid,aliasid,referentialpartitionkey,referenceddocumentpartitionkey,referenceddocumentid}';
+    d name[]; a name[]; r name[];
+    known    text[];
+    unknown  text;
+    fatal    text := '';
+    remedies text := '';
+    p        record;
+BEGIN
+    IF store IS NULL OR document IS NULL OR alias IS NULL OR reference IS NULL OR columns IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'store, document, alias, reference and columns must not be null';
+    END IF;
+    IF EXISTS (SELECT FROM dms_refs.store_config c WHERE c.store = register_store.store) THEN
+        RAISE duplicate_object USING MESSAGE = format('store "%s" already exists', store),
+            HINT = format('Forget it first: SELECT dms_refs.unregister_store(%L)', store);
+    END IF;
+    IF jsonb_typeof(columns) <> 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'columns must be a JSON object of our column names to yours',
+            HINT = 'For example {"alias.referentialid": "ref_uuid"}.';
+    END IF;
+    SELECT array_agg('document.' || n) INTO known FROM unnest(document_ours) n;
+    known := known || (SELECT array_agg('alias.' || n) FROM unnest(alias_ours) n)
+                   || (SELECT array_agg('reference.' || n) FROM unnest(reference_ours) n);
+    SELECT key INTO unknown FROM jsonb_object_keys(columns) key
+    WHERE key <> ALL (known) AND key <> ALL (SELECT split_part(k, '.', 2) FROM unnest(known) k) LIMIT 1;
+    IF unknown IS NOT NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('"%s" in columns is none of our column names', unknown),
+            HINT = 'They are: ' || array_to_string(known, ', ') || '; the table''s name may be left out.';
+    END IF;
+    d := ARRAY(SELECT coalesce(columns ->> ('document.' || n), columns ->> n, n) FROM unnest(document_ours) WITH ORDINALITY u(n, i) ORDER BY i);
+    a := ARRAY(SELECT coalesce(columns ->> ('alias.' || n), columns ->> n, n) FROM unnest(alias_ours) WITH ORDINALITY u(n, i) ORDER BY i);
+    r := ARRAY(SELECT coalesce(columns ->> ('reference.' || n), columns ->> n, n) FROM unnest(reference_ours) WITH ORDINALITY u(n, i) ORDER BY i);
+
+    FOR p IN
+        SELECT * FROM dms_refs.store_problems(document, 'document', document_ours, d, '{smallint,bigint}', d)
+        UNION ALL
+        SELECT * FROM dms_refs.store_problems(alias, 'alias', alias_ours, a, '{smallint,uuid,bigint,smallint,bigint}', a[1:2])
+        UNION ALL
+        SELECT * FROM dms_refs.store_problems(alias, 'alias', alias_ours[3:3], a[3:3], '{bigint}', ARRAY[a[1], a[3]])
+        UNION ALL
+        SELECT * FROM dms_refs.store_problems(reference, 'reference', reference_ours, r, '{smallint,bigint,bigint,smallint,smallint,bigint}', r[1:3])
+        UNION ALL
+        SELECT false, format('reference "%s" has no foreign key (%I, %I) to document "%s"', reference, r[1], r[2], document),
+               format('ALTER TABLE %s ADD FOREIGN KEY (%I, %I) REFERENCES %s (%I, %I) ON DELETE CASCADE;', reference, r[1], r[2], document, d[1], d[2])
+        WHERE NOT EXISTS (SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.conrelid = reference AND c.confrelid = document)
+        UNION ALL
+        SELECT false, format('reference "%s" has no foreign key (%I, %I) to alias "%s"', reference, r[4], r[3], alias),
+               format('ALTER TABLE %s ADD FOREIGN KEY (%I, %I) REFERENCES %s (%I, %I) ON DELETE RESTRICT ON UPDATE CASCADE;', reference, r[4], r[3], alias, a[1], a[3])
+        WHERE NOT EXISTS (SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.conrelid = reference AND c.confrelid = alias)
+    LOOP
+        IF p.fatal THEN
+            IF position(p.problem IN fatal) = 0 THEN
+                fatal := fatal || CASE WHEN fatal = '' THEN '' ELSE E'\n' END || p.problem || '.';
+                remedies := remedies || CASE WHEN remedies = '' THEN '' ELSE E'\n' END || p.remedy;
+            END IF;
+        ELSE
+            RAISE WARNING USING MESSAGE = p.problem, HINT = p.remedy;
+        END IF;
+    END LOOP;
+    IF fatal <> '' THEN
+        RAISE invalid_table_definition USING MESSAGE = format('these tables cannot serve as store "%s"', store),
+            DETAIL = fatal, HINT = remedies;
+    END IF;
+
+    INSERT INTO dms_refs.store_config VALUES (store, 'registered', document, alias, reference, d, a, r, drop_in_schema);
+    IF drop_in_schema IS NOT NULL THEN
+        PERFORM dms_refs.create_drop_in_functions(drop_in_schema, store);
+    END IF;
+END $$;
+
+CREATE FUNCTION @extschema@.unregister_store(store name) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was dms_refs.store_config;
+BEGIN
+    IF store IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'store must not be null';
+    END IF;
+    DELETE FROM dms_refs.store_config c WHERE c.store = unregister_store.store RETURNING * INTO was;
+    IF was.store IS NULL THEN
+        RAISE undefined_object USING MESSAGE = format('store "%s" does not exist', store),
+            HINT = 'The view dms_refs.stores lists the stores of this database.';
+    END IF;
+    IF was.drop_in_schema IS NOT NULL THEN
+        PERFORM dms_refs.drop_drop_in_functions(was.drop_in_schema);
+    END IF;
+END $$;
+
+CREATE FUNCTION @extschema@.drop_store(store name, cascade boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was    dms_refs.store_config;
+    behave text := CASE WHEN cascade THEN 'CASCADE' ELSE 'RESTRICT' END;
+    space  name;
+    t      regclass;
+BEGIN
+    IF store IS NULL OR cascade IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'store and cascade must not be null';
+    END IF;
+    SELECT * INTO was FROM dms_refs.store_config c WHERE c.store = drop_store.store;
+    IF was.layout = 'registered' THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('the tables of store "%s" were registered, not created', store),
+            HINT = format('Forget the store and keep its tables: SELECT dms_refs.unregister_store(%L)', store);
+    END IF;
+    PERFORM dms_refs.unregister_store(store);
+    SELECT n.nspname INTO space FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (was.reference, was.alias, was.document) ORDER BY c.oid DESC LIMIT 1;
+    FOREACH t IN ARRAY ARRAY[was.reference, was.alias, was.document] LOOP
+        IF EXISTS (SELECT FROM pg_class WHERE oid = t) THEN
+            EXECUTE format('DROP TABLE %s %s', t, behave);
+        END IF;
+    END LOOP;
+    IF cascade THEN
+        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', space);
+    ELSIF space <> 'public' AND space IS NOT NULL THEN
+        -- The schema goes where nothing else lives in it.
+        BEGIN
+            EXECUTE format('DROP SCHEMA %I RESTRICT', space);
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            RAISE NOTICE 'schema "%" holds other objects and was kept', space;
+        END;
+    END IF;
+END $$;
+
+CREATE VIEW @extschema@.stores AS
+    SELECT c.store, c.layout, c.document, c.alias, c.reference,
+           jsonb_build_object('document', to_jsonb(c.document_columns), 'alias', to_jsonb(c.alias_columns),
+                              'reference', to_jsonb(c.reference_columns)) AS columns,
+           c.drop_in_schema, e.reads, e.writes, e.reason
+    FROM @extschema@.store_config c, LATERAL @extschema@.store_engine(c.store) e;
+
+---------------------------------------------------------------------------------------------------
+-- 2. References
+---------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.insert_references(
+        parent_document_id bigint, parent_document_partition_key smallint,
+        referential_ids uuid[], referential_partition_keys smallint[],
+        is_pure_insert boolean DEFAULT false, store name DEFAULT 'dms',
+        OUT success boolean, OUT invalid_ids uuid[])
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_insert_references';
+
+CREATE FUNCTION @extschema@.sync_references(
+        parent_document_id bigint, parent_document_partition_key smallint,
+        referential_ids uuid[], referential_partition_keys smallint[],
+        is_pure_insert boolean DEFAULT false, include_kept boolean DEFAULT false, store name DEFAULT 'dms')
+    RETURNS TABLE (ordinal int, action text, referential_id uuid, referential_partition_key smallint, alias_id bigint,
+                   referenced_document_id bigint, referenced_document_partition_key smallint)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_sync_references';
+
+CREATE FUNCTION @extschema@.diff_references(
+        parent_document_id bigint, parent_document_partition_key smallint,
+        referential_ids uuid[], referential_partition_keys smallint[],
+        is_pure_insert boolean DEFAULT false, include_kept boolean DEFAULT false, store name DEFAULT 'dms')
+    RETURNS TABLE (ordinal int, action text, referential_id uuid, referential_partition_key smallint, alias_id bigint,
+                   referenced_document_id bigint, referenced_document_partition_key smallint)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_diff_references';
+
+CREATE FUNCTION @extschema@.sync_references_batch(
+        parent_document_ids bigint[], parent_document_partition_keys smallint[], reference_counts int[],
+        referential_ids uuid[], referential_partition_keys smallint[],
+        are_pure_inserts boolean[] DEFAULT NULL, on_invalid text DEFAULT 'skip', store name DEFAULT 'dms')
+    RETURNS TABLE (ordinal int, success boolean, invalid_ids uuid[], inserted int, updated int, deleted int, kept int, path text)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_sync_references_batch';
+
+CREATE FUNCTION @extschema@.resolve_references(
+        referential_ids uuid[], referential_partition_keys smallint[], store name DEFAULT 'dms')
+    RETURNS TABLE (ordinal int, referential_id uuid, referential_partition_key smallint, alias_id bigint,
+                   document_id bigint, document_partition_key smallint)
+    LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_resolve_references';
+
+CREATE FUNCTION @extschema@.find_invalid_references(
+        referential_ids uuid[], referential_partition_keys smallint[], store name DEFAULT 'dms')
+    RETURNS TABLE (ordinal int, referential_id uuid, referential_partition_key smallint)
+    LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_find_invalid_references';
+
+CREATE FUNCTION @extschema@.apply_resolved_references(
+        parent_document_id bigint, parent_document_partition_key smallint,
+        referential_partition_keys smallint[], alias_ids bigint[],
+        referenced_document_ids bigint[], referenced_document_partition_keys smallint[],
+        is_pure_insert boolean DEFAULT false, store name DEFAULT 'dms',
+        OUT inserted int, OUT updated int, OUT deleted int, OUT kept int, OUT path text)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_apply_resolved_references';
+
+CREATE FUNCTION @extschema@.referencing_documents(
+        document_id bigint, document_partition_key smallint, store name DEFAULT 'dms')
+    RETURNS TABLE (parent_document_id bigint, parent_document_partition_key smallint)
+    LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_referencing_documents';
+
+CREATE FUNCTION @extschema@.last_invalid_references() RETURNS TABLE (referential_id uuid)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_take_invalid_references';
+
+---------------------------------------------------------------------------------------------------
+-- 3. Comments and grants
+---------------------------------------------------------------------------------------------------
+
+COMMENT ON TABLE @extschema@.store_config IS 'The stores of this database, as create_store and register_store wrote them; read the view stores instead';
+COMMENT ON VIEW @extschema@.stores IS 'One row a store: its tables and columns, and which way (native or sql reads, direct or sql writes) serves the current user, and why';
+COMMENT ON FUNCTION @extschema@.store_changed() IS 'Trigger of store_config: makes every backend forget what it cached of the stores';
+COMMENT ON FUNCTION @extschema@.store_engine(name) IS 'How a store is read (native, sql) and written (direct, sql) for the current user, and the reason where it is not the fast way';
+COMMENT ON FUNCTION @extschema@.create_drop_in_functions(name, name) IS 'Puts InsertReferences and GetInvalidReferencesAndClear into a schema; create_store and register_store call it';
+COMMENT ON FUNCTION @extschema@.drop_drop_in_functions(name) IS 'Removes what create_drop_in_functions made';
+COMMENT ON FUNCTION @extschema@.store_problems(regclass, text, name[], name[], regtype[], name[]) IS 'What keeps a table from serving in a store, and the statement that mends it; register_store calls it';
+COMMENT ON FUNCTION @extschema@.create_store(name, int, text) IS 'Makes a schema with the tables document, alias and reference, partitioned by their smallint keys 0 to partitions - 1, and registers it as a store; layout edfi or lean. Errors: 42710 where the store exists, 22023 for a bad layout or number';
+COMMENT ON FUNCTION @extschema@.register_store(name, regclass, regclass, regclass, jsonb, name) IS 'Adopts existing tables as a store; columns maps our column names to theirs ({"alias.referentialid": "ref_uuid"}). Errors: 42710 where the store exists, 42P16 with everything that is missing and the statements that mend it';
+COMMENT ON FUNCTION @extschema@.unregister_store(name) IS 'Forgets a store and removes its drop-in functions; its tables stay. Error: 42704 for an unknown store';
+COMMENT ON FUNCTION @extschema@.drop_store(name, boolean) IS 'Drops a store that create_store made, with its tables; cascade also drops everything else in its schema. Errors: 42704 for an unknown store, 55000 for a registered one';
+COMMENT ON FUNCTION @extschema@.insert_references(bigint, smallint, uuid[], smallint[], boolean, name) IS 'Makes the references of a document equal to the given set. One row: success, and where an id does not resolve false with the distinct invalid ids in input order and nothing written. Errors: 22004 NULL argument, 22023 arrays of different length, 23502 NULL element, 23514 key without a partition, 42704 unknown store';
+COMMENT ON FUNCTION @extschema@.sync_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'Like insert_references; a row a change: action insert, update, delete or invalid, and keep with include_kept. ordinal is the position in the given arrays, from 1; NULL for a deleted reference';
+COMMENT ON FUNCTION @extschema@.diff_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'The rows that sync_references would return, with nothing written; runs on a standby and in read-only transactions';
+COMMENT ON FUNCTION @extschema@.sync_references_batch(bigint[], smallint[], int[], uuid[], smallint[], boolean[], text, name) IS 'sync_references for many documents in one call: reference_counts says how many of the given references belong to each. A row a document: success, its invalid ids, rows inserted, updated, deleted and kept, and the path taken. on_invalid: skip leaves a document with invalid ids as it was, abort raises 23503';
+COMMENT ON FUNCTION @extschema@.resolve_references(uuid[], smallint[], name) IS 'The alias and the document of each referential id, in input order; NULLs where it does not resolve';
+COMMENT ON FUNCTION @extschema@.find_invalid_references(uuid[], smallint[], name) IS 'Those of the given referential ids that do not resolve, in input order';
+COMMENT ON FUNCTION @extschema@.apply_resolved_references(bigint, smallint, smallint[], bigint[], bigint[], smallint[], boolean, name) IS 'Makes the references of a document equal to a set that was resolved elsewhere. One row: rows inserted, updated, deleted and kept, and the path taken. Error 23503 where an alias or the document does not exist';
+COMMENT ON FUNCTION @extschema@.referencing_documents(bigint, smallint, name) IS 'The documents that refer to this one, each once, by partition key and id';
+COMMENT ON FUNCTION @extschema@.last_invalid_references() IS 'The invalid referential ids of this session''s last call, in input order; forgets them';
+
+GRANT USAGE ON SCHEMA @extschema@ TO PUBLIC;
+GRANT SELECT ON @extschema@.store_config, @extschema@.stores TO PUBLIC;

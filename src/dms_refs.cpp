@@ -1,0 +1,69 @@
+// The module's frame: magic block, settings, registration. Nothing else.
+#include "pg/module.hpp"
+#include "store/store.hpp"
+
+extern "C" {
+PG_MODULE_MAGIC;
+PGDLLEXPORT void _PG_init(void);
+}
+
+namespace dms_refs {
+
+Settings settings;
+
+namespace {
+
+const config_enum_entry engine_choices[] = {
+    {"auto", engine_auto, false}, {"direct", engine_direct, false}, {"sql", engine_sql, false}, {nullptr, 0, false}};
+const config_enum_entry lock_parent_choices[] = {{"on_change", lock_on_change, false},
+                                                 {"always", lock_always, false},
+                                                 {"never", lock_never, false},
+                                                 {nullptr, 0, false}};
+const config_enum_entry duplicates_choices[] = {
+    {"ignore", duplicates_ignore, false}, {"error", duplicates_error, false}, {nullptr, 0, false}};
+
+void define_settings() {
+    DefineCustomEnumVariable("dms_refs.engine", "How stores are read and written.",
+                             "auto: natively where the tables allow it, else by SQL statements; direct: an error where "
+                             "writes cannot be native; sql: SQL statements for everything.",
+                             &settings.engine, engine_auto, engine_choices, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("dms_refs.native_fk_checks",
+                             "Checks the store's own two foreign keys by locking the rows just looked up.",
+                             "off leaves them to the server's foreign-key triggers.", &settings.native_fk_checks, true,
+                             PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("dms_refs.alias_cache", "Alias row addresses that a backend remembers.",
+                            "32 bytes each; an address is believed only after its row has been fetched and compared. "
+                            "0 turns the cache off.",
+                            &settings.alias_cache, 4096, 0, 16 * 1024 * 1024, PGC_USERSET, 0, nullptr, nullptr,
+                            nullptr);
+    DefineCustomEnumVariable("dms_refs.lock_parent",
+                             "When a call locks its parent document FOR NO KEY UPDATE.",
+                             "on_change: before its first write; always: also where nothing changes; never: two writers "
+                             "of one document may leave a mix of their sets.",
+                             &settings.lock_parent, lock_on_change, lock_parent_choices, PGC_USERSET, 0, nullptr,
+                             nullptr, nullptr);
+    DefineCustomEnumVariable("dms_refs.duplicate_references", "What happens when a call names a reference twice.",
+                             nullptr, &settings.duplicate_references, duplicates_ignore, duplicates_choices,
+                             PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    MarkGUCPrefixReserved("dms_refs");
+}
+
+// These three minor releases changed ResultRelInfo in place: a module built against a neighbour writes to the
+// wrong fields.
+void refuse_incompatible_server() {
+    const char *version = GetConfigOption("server_version_num", false, false);
+    for (const char *broken : {"150009", "160005", "170001"})
+        if (strcmp(version, broken) == 0)
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("dms_refs cannot be loaded into this minor release of PostgreSQL"),
+                            errhint("Install the next minor release: it restored the binary interface.")));
+}
+
+} // namespace
+} // namespace dms_refs
+
+extern "C" void _PG_init(void) {
+    dms_refs::refuse_incompatible_server();
+    dms_refs::define_settings();
+    dms_refs::register_store_invalidation();
+}

@@ -1,0 +1,118 @@
+// One call of the engine, from opening the store's tables to the delta written.
+//
+//   begin_call → resolve → reconcile (read, diff, lock, read again, write) → end_call
+//
+// State: a Call on the stack of the SQL function, its scratch memory in a context under the caller's, its
+// locks with the transaction, its relations, scans and snapshots with the resource owner. On error the
+// transaction's abort releases all of it; nothing of a call outlives it but the alias row cache.
+// Locks: alias and reference root, then their leaves, then document root and leaf; all of them weak. Rows: the
+// parent, then aliases by (partition key, id), then references by alias id.
+#pragma once
+
+#include "core/reference_set.hpp"
+#include "pg/direct_write.hpp"
+#include "pg/index_scan.hpp"
+#include "pg/module.hpp"
+#include "store/store.hpp"
+
+namespace dms_refs {
+
+struct Parent {
+    int64 id;
+    int16 key;
+};
+
+enum class Purpose { resolve, compare, write };
+
+// The open leaf of the reference table that a parent's rows live in, kept while parents of its key follow.
+struct ReferenceLeaf {
+    int16 key;
+    Relation relation; // NULL: none is open
+    Leaf leaf;
+    DirectTarget *writer; // made at the first direct write
+};
+
+struct Call {
+    const char *function; // for messages
+    Store store;
+    Purpose purpose;
+    MemoryContext context; // of the call
+    MemoryContext scratch; // of the parent at hand: the call's own unless a batch sets another
+    Relation alias;
+    Relation reference;     // NULL where the call only resolves
+    const char *not_native; // why SQL statements read: NULL where reads are native
+    Snapshot snapshot;      // the newest of this call, active
+    uint64 completions;     // transactions ended before it, 0: not known
+    int pushed_snapshots;
+    ReferenceLeaf leaf;
+};
+static_assert(std::is_trivially_destructible_v<Call>);
+
+// What became of one parent.
+struct Outcome {
+    core::Counts counts;
+    core::CallPath path;
+    std::span<core::Reference> given; // in alias order
+    std::span<core::StoredReference> stored;
+    std::span<core::Change> changes;
+};
+
+void begin_call(Call *call, const char *function, const Store &store, Purpose purpose);
+void end_call(Call *call);
+
+// Makes what this transaction wrote, and at READ COMMITTED what others committed, visible to what follows.
+void refresh_snapshot(Call *call);
+
+// --- resolve.cpp ---
+
+// Finds the alias of each reference. Sorts them into resolve order, removes repeated ones and returns what
+// remains; 23514 for a key without a partition. repeated, where given, receives one repeated pair.
+std::span<core::Reference> resolve(Call *call, std::span<core::Reference> references, core::Duplicate *repeated);
+
+// Raises 21000 for a repeated reference where the setting asks for it.
+void refuse_repeated(const core::Duplicate &twice);
+
+// Locks the alias rows that changes insert references to, KEY SHARE, and takes over what a concurrent update
+// has made of them; 23503 where one is gone. Only for native reads.
+void lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes);
+
+// The referential ids of stored references, through their aliases' ids. ids and found run parallel to
+// changes; only removed ones are looked up.
+void look_up_removed(Call *call, std::span<const core::StoredReference> stored, std::span<const core::Change> changes,
+                     std::span<core::Uuid> ids, std::span<bool> found);
+
+// Whether an alias leaf exists for every key; raises 23514 for the first that has none.
+void require_alias_partitions(Call *call, std::span<const core::Reference> references);
+
+// --- stored_set.cpp ---
+
+// Opens the leaf of the reference table for a parent's key (23514 where there is none), closing another.
+void open_reference_leaf(Call *call, int16 key);
+void close_reference_leaf(Call *call);
+
+// The stored set of a parent, in alias order, as the snapshot sees it.
+std::span<core::StoredReference> read_stored_set(Call *call, const Parent &parent, std::size_t expected,
+                                                 Snapshot snapshot);
+
+// --- parent_lock.cpp ---
+
+// Locks the parent's document row. False where there is none. 40001 as the isolation level has it.
+bool lock_parent(Call *call, const Parent &parent, LockTupleMode mode);
+
+// --- reconcile.cpp ---
+
+// Compares the stored set of a parent with resolved references and, where the call writes, makes it equal.
+Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> resolved);
+
+// --- write_direct.cpp, write_sql.cpp ---
+
+void write_direct(Call *call, const Parent &parent, const Outcome &delta, std::span<const Oid> checked_triggers);
+void write_sql(Call *call, const Parent &parent, const Outcome &delta);
+// The rows whose reference stays but whose target changed: by SQL in either engine.
+void update_by_sql(Call *call, const Parent &parent, const Outcome &delta);
+
+// Raises the error of the foreign-key triggers for a row that is not there.
+[[noreturn]] void raise_foreign_key_violation(Call *call, Oid constraint, const Parent &parent,
+                                              const core::Reference *alias);
+
+} // namespace dms_refs

@@ -1,0 +1,67 @@
+// Locking the parent document's row: what makes two writers of one document take turns.
+//
+// The lock is part of keeping the set right, like a foreign key's: it asks no privilege of the caller and is
+// not subject to row security on the document table.
+#include "engine/engine.hpp"
+#include "engine/statements.hpp"
+
+#include "pg/relation.hpp"
+
+namespace dms_refs {
+
+namespace {
+
+// NULL where it could look; found says what.
+const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, Relation root, bool *found) {
+    const char *reason = nullptr;
+    *found = false;
+    if (root->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && root->rd_rel->relkind != RELKIND_RELATION)
+        return "not a table";
+    const Oid oid = leaf_for_key(call->store, Role::document, root, parent.key, &reason);
+    if (reason != nullptr)
+        return reason;
+    if (!OidIsValid(oid))
+        return nullptr;
+    Relation relation = table_open(oid, RowShareLock);
+    const Leaf leaf = leaf_of(call->store, Role::document, root, relation);
+    if (leaf.not_readable == nullptr) {
+        TupleTableSlot *slot = table_slot_create(relation, nullptr);
+        LookupScan scan = open_lookup(relation, leaf.by_key, call->snapshot, slot);
+        Datum values[document_column::count];
+        values[document_column::partition_key] = Int16GetDatum(parent.key);
+        values[document_column::id] = Int64GetDatum(parent.id);
+        start_lookup(&scan, values);
+        if (next_row(&scan)) {
+            const core::RowAddress row = row_address(slot->tts_tid);
+            switch (lock_row(relation, row, call->snapshot, mode, slot)) {
+            case Locked::locked: *found = true; break;
+            case Locked::followed:
+                *found = DatumGetInt64(column_value(slot, leaf.attributes[document_column::id])) == parent.id &&
+                         DatumGetInt16(column_value(slot, leaf.attributes[document_column::partition_key])) ==
+                             parent.key;
+                break;
+            case Locked::gone: break;
+            }
+        }
+        close_lookup(&scan);
+        ExecDropSingleTupleTableSlot(slot);
+    }
+    table_close(relation, NoLock);
+    return leaf.not_readable;
+}
+
+} // namespace
+
+bool lock_parent(Call *call, const Parent &parent, LockTupleMode mode) {
+    Relation root = open_table(call->store.table(Role::document), RowShareLock, NameStr(call->store.name));
+    bool found = false;
+    const char *reason = lock_natively(call, parent, mode, root, &found);
+    table_close(root, NoLock);
+    if (reason != nullptr) {
+        const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id)};
+        found = run_command(call->store, Statement::lock_parent, arguments) > 0;
+    }
+    return found;
+}
+
+} // namespace dms_refs

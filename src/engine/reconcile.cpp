@@ -1,0 +1,211 @@
+// One call, and one parent of it: see engine.hpp.
+#include "engine/engine.hpp"
+
+#include "pg/relation.hpp"
+
+namespace dms_refs {
+
+using namespace core;
+
+namespace {
+
+void push_snapshot(Call *call) {
+    Snapshot snapshot = GetTransactionSnapshot();
+    // Read before it is pushed: the copy on the stack does not carry the count.
+    call->completions = IsolationUsesXactSnapshot() ? 0 : snapshot->snapXactCompletionCount;
+    PushActiveSnapshot(snapshot);
+    call->snapshot = GetActiveSnapshot();
+    ++call->pushed_snapshots;
+}
+
+void check_privileges(Call *call) {
+    AttrNumber columns[max_columns];
+    for (int c = 0; c < alias_column::count; ++c)
+        columns[c] = attribute_number(call->alias, call->store.column(Role::alias, c));
+    require_privileges(call->alias, ACL_SELECT, {columns, alias_column::count});
+    if (call->reference == nullptr)
+        return;
+    for (int c = 0; c < reference_column::count; ++c)
+        columns[c] = attribute_number(call->reference, call->store.column(Role::reference, c));
+    const AclMode mode =
+        call->purpose == Purpose::write ? ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
+    require_privileges(call->reference, mode, {columns, reference_column::count});
+}
+
+Outcome compare(Call *call, std::span<Reference> given, std::span<StoredReference> stored) {
+    Outcome outcome = {};
+    outcome.given = given;
+    outcome.stored = stored;
+    const auto room = allocate<Change>(call->scratch, given.size() + stored.size());
+    outcome.changes = diff(given, stored, room, outcome.counts);
+    outcome.path = path_of(outcome.counts);
+    return outcome;
+}
+
+// Above READ COMMITTED the snapshot stays as it was, so a set that another writer of this parent committed
+// meanwhile would be mixed with ours: under the lock, the set must still be what the snapshot shows.
+void require_unchanged_since_snapshot(Call *call, const Parent &parent, std::span<const StoredReference> stored) {
+    PushActiveSnapshot(GetLatestSnapshot());
+    const auto latest = read_stored_set(call, parent, stored.size(), GetActiveSnapshot());
+    PopActiveSnapshot();
+    if (!same_set(stored, latest))
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("could not serialize access due to concurrent update"),
+                        errdetail("Another transaction changed the references of document (%d, %lld).", parent.key,
+                                  static_cast<long long>(parent.id)),
+                        errhint("The transaction might succeed if retried.")));
+}
+
+bool writes_directly(Call *call) {
+    const char *reason = call->not_native != nullptr ? call->not_native : call->leaf.leaf.not_writable;
+    if (reason == nullptr)
+        return true;
+    if (settings.engine == engine_direct)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("store \"%s\" cannot be written directly", NameStr(call->store.name)),
+                        errdetail("Reason: %s.", reason),
+                        errhint("Set dms_refs.engine to \"auto\", which uses SQL statements where it must.")));
+    return false;
+}
+
+void apply(Call *call, const Parent &parent, const Outcome &delta, bool parent_locked, bool parent_exists) {
+    const Leaf &leaf = call->leaf.leaf;
+    const bool direct = writes_directly(call);
+    const bool inserts = delta.counts.inserted > 0;
+    Oid checked[2];
+    std::size_t n_checked = 0;
+    if (call->not_native == nullptr && settings.native_fk_checks) {
+        if (leaf.parent_key.fires()) {
+            checked[n_checked++] = leaf.parent_key.trigger;
+            if (inserts && !parent_locked)
+                parent_exists = lock_parent(call, parent, LockTupleKeyShare);
+            if (inserts && !parent_exists)
+                raise_foreign_key_violation(call, leaf.parent_key.constraint, parent, nullptr);
+        }
+        if (leaf.alias_key.fires()) {
+            checked[n_checked++] = leaf.alias_key.trigger;
+            if (inserts)
+                lock_aliases(call, delta.given, delta.changes);
+        }
+    }
+    if (direct)
+        write_direct(call, parent, delta, {checked, n_checked});
+    else
+        write_sql(call, parent, delta);
+}
+
+} // namespace
+
+void begin_call(Call *call, const char *function, const Store &store, Purpose purpose) {
+    *call = {};
+    call->function = function;
+    call->store = store;
+    call->purpose = purpose;
+    if (purpose == Purpose::write) {
+        PreventCommandIfReadOnly(function);
+        PreventCommandIfParallelMode(function);
+    }
+    call->context = call->scratch =
+        AllocSetContextCreate(CurrentMemoryContext, "dms_refs call", ALLOCSET_DEFAULT_SIZES);
+    const char *name = NameStr(store.name);
+    call->alias = open_table(store.table(Role::alias), AccessShareLock, name);
+    if (purpose != Purpose::resolve)
+        call->reference = open_table(store.table(Role::reference),
+                                     purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, name);
+    check_privileges(call);
+    if (settings.engine == engine_sql)
+        call->not_native = "dms_refs.engine is sql";
+    if (call->not_native == nullptr)
+        call->not_native = root_not_readable(call->alias);
+    if (call->not_native == nullptr && call->reference != nullptr)
+        call->not_native = root_not_readable(call->reference);
+    if (purpose == Purpose::resolve) {
+        call->snapshot = GetActiveSnapshot(); // a stable function sees what its query sees
+        return;
+    }
+    CommandCounterIncrement();
+    push_snapshot(call);
+}
+
+void refresh_snapshot(Call *call) {
+    CommandCounterIncrement();
+    // The first snapshot stays below: it keeps the rows whose addresses were read from being pruned.
+    if (call->pushed_snapshots > 1) {
+        PopActiveSnapshot();
+        --call->pushed_snapshots;
+    }
+    push_snapshot(call);
+}
+
+void end_call(Call *call) {
+    close_reference_leaf(call);
+    while (call->pushed_snapshots > 0) {
+        PopActiveSnapshot();
+        --call->pushed_snapshots;
+    }
+    if (call->reference != nullptr)
+        table_close(call->reference, NoLock);
+    table_close(call->alias, NoLock);
+    MemoryContextDelete(call->context);
+}
+
+Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> resolved) {
+    open_reference_leaf(call, parent.key);
+    sort_unless_sorted(resolved, alias_order);
+    if (const Duplicate twice = ambiguous_alias(resolved))
+        ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+                        errmsg("references %d and %d have the same alias id under different partition keys",
+                               Min(twice.first, twice.second), Max(twice.first, twice.second)),
+                        errdetail("The stored set holds an alias id once.")));
+
+    std::span<StoredReference> stored = read_stored_set(call, parent, resolved.size(), call->snapshot);
+    Outcome outcome = compare(call, resolved, stored);
+    if (call->purpose != Purpose::write)
+        return outcome;
+
+    bool locked = false;
+    bool exists = false;
+    if (settings.lock_parent == lock_always || (settings.lock_parent == lock_on_change && !outcome.counts.unchanged())) {
+        const uint64 before = call->completions;
+        exists = lock_parent(call, parent, LockTupleNoKeyExclusive);
+        locked = true;
+        refresh_snapshot(call);
+        if (IsolationUsesXactSnapshot()) {
+            require_unchanged_since_snapshot(call, parent, stored);
+        } else if (before == 0 || before != call->completions) {
+            // Somebody committed since the first reading; it may have been a writer of this parent.
+            stored = read_stored_set(call, parent, stored.size(), call->snapshot);
+            outcome = compare(call, resolved, stored);
+        }
+    }
+    if (outcome.counts.unchanged())
+        return outcome;
+    apply(call, parent, outcome, locked, exists);
+    refresh_snapshot(call);
+    return outcome;
+}
+
+void raise_foreign_key_violation(Call *call, Oid constraint, const Parent &parent, const Reference *alias) {
+    const Relation relation = call->leaf.relation;
+    const Leaf &leaf = call->leaf.leaf;
+    namespace r = reference_column;
+    const int key = alias ? r::alias_key : r::parent_key;
+    const int id = alias ? r::alias_id : r::parent_id;
+    const char *name = get_constraint_name(constraint);
+    ereport(ERROR,
+            (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+             errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
+                    RelationGetRelationName(relation), name ? name : "?"),
+             errdetail("Key (%s, %s)=(%d, %lld) is not present in table \"%s\".",
+                       NameStr(TupleDescAttr(RelationGetDescr(relation), leaf.attributes[key] - 1)->attname),
+                       NameStr(TupleDescAttr(RelationGetDescr(relation), leaf.attributes[id] - 1)->attname),
+                       alias ? alias->partition_key : parent.key,
+                       static_cast<long long>(alias ? alias->alias_id : parent.id),
+                       get_rel_name(call->store.table(alias ? Role::alias : Role::document))),
+             alias ? errhint("Reference %d names an alias that does not exist, or no longer does.", alias->ordinal)
+                   : errhint("Insert the document before its references."),
+             errtableconstraint(relation, name ? name : "?")));
+    pg_unreachable();
+}
+
+} // namespace dms_refs

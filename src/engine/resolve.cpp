@@ -1,0 +1,280 @@
+// From referential ids to aliases: natively, leaf by leaf in key order, or by one SQL statement.
+//
+// State: the backend's cache of alias row addresses, allocated at first use in TopMemoryContext and made anew,
+// empty, when its setting changes. It needs no invalidation: an address is believed only after the row there
+// has been fetched under the call's snapshot and its key compared.
+#include "engine/alias_cache.hpp"
+#include "engine/engine.hpp"
+#include "engine/statements.hpp"
+
+namespace dms_refs {
+
+using namespace core;
+
+core::RowCache &alias_cache() {
+    static core::RowCache cache;
+    static RowCacheEntry *storage = nullptr;
+    static int size = 0;
+    if (size != settings.alias_cache) {
+        cache.adopt({});
+        size = 0;
+        if (storage != nullptr)
+            pfree(storage);
+        storage = nullptr;
+        if (settings.alias_cache > 0) {
+            const Size bytes = sizeof(RowCacheEntry) * static_cast<Size>(settings.alias_cache);
+            storage = static_cast<RowCacheEntry *>(MemoryContextAllocExtended(
+                TopMemoryContext, bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+            cache.adopt({storage, static_cast<std::size_t>(settings.alias_cache)});
+        }
+        size = settings.alias_cache;
+    }
+    return cache;
+}
+
+namespace {
+
+[[noreturn]] void raise_no_partition(Relation root, const char *column, int16 key, int32 ordinal) {
+    ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+                    errmsg("no partition of relation \"%s\" found for partition key %d", RelationGetRelationName(root),
+                           key),
+                    errdetail("Reference %d has (%s) = (%d).", ordinal, column, key),
+                    errhint("Check how the caller computes partition keys, or create the partition."),
+                    errtable(root)));
+    pg_unreachable();
+}
+
+// An open leaf of the alias table, and a slot for its rows.
+struct AliasLeaf {
+    Relation relation;
+    Leaf leaf;
+    TupleTableSlot *slot;
+};
+
+// NULL, or why the leaf of a key cannot be read natively; then nothing is open.
+const char *open_alias_leaf(Call *call, const Reference &first, LOCKMODE lock, AliasLeaf *opened) {
+    const char *reason = nullptr;
+    const Oid oid = leaf_for_key(call->store, Role::alias, call->alias, first.partition_key, &reason);
+    if (reason != nullptr)
+        return reason;
+    if (!OidIsValid(oid))
+        raise_no_partition(call->alias, call->store.column(Role::alias, alias_column::partition_key),
+                           first.partition_key, first.ordinal);
+    opened->relation = table_open(oid, lock);
+    opened->leaf = leaf_of(call->store, Role::alias, call->alias, opened->relation);
+    if (opened->leaf.not_readable != nullptr) {
+        table_close(opened->relation, NoLock);
+        return opened->leaf.not_readable;
+    }
+    opened->slot = table_slot_create(opened->relation, nullptr);
+    return nullptr;
+}
+
+void close_alias_leaf(AliasLeaf *opened) {
+    ExecDropSingleTupleTableSlot(opened->slot);
+    table_close(opened->relation, NoLock);
+}
+
+void take_alias(const AliasLeaf &from, Reference *reference) {
+    const AttrNumber *at = from.leaf.attributes;
+    reference->alias_id = DatumGetInt64(column_value(from.slot, at[alias_column::id]));
+    reference->document_id = DatumGetInt64(column_value(from.slot, at[alias_column::document_id]));
+    reference->document_key = DatumGetInt16(column_value(from.slot, at[alias_column::document_key]));
+    reference->alias_row = row_address(from.slot->tts_tid);
+    reference->resolved = true;
+}
+
+bool is_alias_of(const AliasLeaf &leaf, const Reference &reference) {
+    const AttrNumber *at = leaf.leaf.attributes;
+    const pg_uuid_t *id = DatumGetUUIDP(column_value(leaf.slot, at[alias_column::referential_id]));
+    return memcmp(id->data, reference.id.bytes, UUID_LEN) == 0 &&
+           DatumGetInt16(column_value(leaf.slot, at[alias_column::partition_key])) == reference.partition_key;
+}
+
+// Resolves references of one partition key.
+const char *resolve_in_leaf(Call *call, std::span<Reference> references) {
+    AliasLeaf alias;
+    if (const char *reason = open_alias_leaf(call, references[0], AccessShareLock, &alias))
+        return reason;
+    RowCache &cache = alias_cache();
+    const Oid table = RelationGetRelid(alias.relation);
+    LookupScan scan = {};
+    for (Reference &reference : references) {
+        CHECK_FOR_INTERRUPTS();
+        if (const RowAddress row = cache.find(table, reference.id); row.known()) {
+            if (fetch_row(alias.relation, row, call->snapshot, alias.slot) && is_alias_of(alias, reference)) {
+                take_alias(alias, &reference);
+                continue;
+            }
+            cache.forget(table, reference.id);
+        }
+        if (scan.scan == nullptr)
+            scan = open_lookup(alias.relation, alias.leaf.by_key, call->snapshot, alias.slot);
+        Datum values[alias_column::count] = {};
+        values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
+        values[alias_column::referential_id] = PointerGetDatum(reference.id.bytes);
+        start_lookup(&scan, values);
+        if (next_row(&scan)) {
+            take_alias(alias, &reference);
+            cache.remember(table, reference.id, reference.alias_row);
+        }
+    }
+    if (scan.scan != nullptr)
+        close_lookup(&scan);
+    close_alias_leaf(&alias);
+    return nullptr;
+}
+
+// Calls work(run) for each run of equal partition keys.
+template <class Work> const char *for_each_key(std::span<Reference> references, Work work) {
+    for (std::size_t from = 0; from < references.size();) {
+        std::size_t to = from + 1;
+        while (to < references.size() && references[to].partition_key == references[from].partition_key)
+            ++to;
+        if (const char *reason = work(references.subspan(from, to - from)))
+            return reason;
+        from = to;
+    }
+    return nullptr;
+}
+
+void resolve_by_sql(Call *call, std::span<Reference> references) {
+    require_alias_partitions(call, references);
+    const Datum arguments[] = {
+        array_of(call->scratch, references, UUIDOID, [](const Reference &r) { return PointerGetDatum(r.id.bytes); }),
+        array_of(call->scratch, references, INT2OID, [](const Reference &r) { return Int16GetDatum(r.partition_key); })};
+    Rows rows = run_query(call->store, Statement::resolve, arguments, call->snapshot);
+    for (uint64 i = 0; i < rows.count; ++i) {
+        const int64 position = DatumGetInt64(row_value(rows, i, 1)) - 1;
+        Reference &reference = references[static_cast<std::size_t>(position)];
+        reference.alias_id = DatumGetInt64(row_value(rows, i, 2));
+        reference.document_key = DatumGetInt16(row_value(rows, i, 3));
+        reference.document_id = DatumGetInt64(row_value(rows, i, 4));
+        reference.resolved = true;
+    }
+    end_rows(&rows);
+}
+
+} // namespace
+
+void require_alias_partitions(Call *call, std::span<const Reference> references) {
+    if (call->alias->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+        return;
+    for (std::size_t i = 0; i < references.size(); ++i) {
+        if (i > 0 && references[i].partition_key == references[i - 1].partition_key)
+            continue;
+        const char *reason;
+        const Oid leaf = leaf_for_key(call->store, Role::alias, call->alias, references[i].partition_key, &reason);
+        if (reason == nullptr && !OidIsValid(leaf))
+            raise_no_partition(call->alias, call->store.column(Role::alias, alias_column::partition_key),
+                               references[i].partition_key, references[i].ordinal);
+    }
+}
+
+void refuse_repeated(const Duplicate &twice) {
+    if (twice && settings.duplicate_references == duplicates_error)
+        ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+                        errmsg("references %d and %d are the same", twice.first, twice.second),
+                        errhint("Send each reference once, or set dms_refs.duplicate_references to \"ignore\".")));
+}
+
+std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplicate *repeated) {
+    sort_unless_sorted(references, resolve_order);
+    Duplicate twice;
+    const std::span<Reference> distinct = unique_references(references, twice);
+    if (repeated != nullptr)
+        *repeated = twice;
+    if (call->not_native == nullptr)
+        call->not_native =
+            for_each_key(distinct, [call](std::span<Reference> run) { return resolve_in_leaf(call, run); });
+    if (call->not_native != nullptr)
+        resolve_by_sql(call, distinct);
+    return distinct;
+}
+
+void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes) {
+    const auto room = allocate<Reference *>(call->scratch, changes.size());
+    std::size_t n = 0;
+    for (const Change &change : changes)
+        if (change.action == Action::insert)
+            room[n++] = &given[static_cast<std::size_t>(change.given)];
+    const auto inserted = room.first(n);
+    std::sort(inserted.begin(), inserted.end(), [](const Reference *a, const Reference *b) {
+        return a->partition_key != b->partition_key ? a->partition_key < b->partition_key : a->alias_id < b->alias_id;
+    });
+
+    // The foreign key's own trigger would lock root and leaf ROW SHARE too.
+    LockRelationOid(RelationGetRelid(call->alias), RowShareLock);
+    for (std::size_t from = 0; from < n;) {
+        AliasLeaf alias;
+        if (const char *reason = open_alias_leaf(call, *inserted[from], RowShareLock, &alias))
+            elog(ERROR, "alias table stopped being readable: %s", reason);
+        LookupScan scan = {};
+        std::size_t i = from;
+        for (; i < n && inserted[i]->partition_key == inserted[from]->partition_key; ++i) {
+            CHECK_FOR_INTERRUPTS();
+            Reference &reference = *inserted[i];
+            const bool by_id = !reference.alias_row.known();
+            if (by_id) {
+                if (scan.scan == nullptr)
+                    scan = open_lookup(alias.relation, alias.leaf.by_id, call->snapshot, alias.slot);
+                Datum values[alias_column::count] = {};
+                values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
+                values[alias_column::id] = Int64GetDatum(reference.alias_id);
+                start_lookup(&scan, values);
+                if (!next_row(&scan))
+                    raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
+                reference.alias_row = row_address(alias.slot->tts_tid);
+            }
+            const Locked locked =
+                lock_row(alias.relation, reference.alias_row, call->snapshot, LockTupleKeyShare, alias.slot);
+            if (locked == Locked::locked)
+                continue;
+            const int64 alias_id = reference.alias_id;
+            if (locked == Locked::gone)
+                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
+            // Changed while we waited. Another id is another alias; another document is the one to store,
+            // unless the caller resolved it elsewhere and said which.
+            Reference latest = reference;
+            take_alias(alias, &latest);
+            if (latest.alias_id != alias_id)
+                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
+            if (!by_id)
+                reference = latest;
+        }
+        if (scan.scan != nullptr)
+            close_lookup(&scan);
+        close_alias_leaf(&alias);
+        from = i;
+    }
+}
+
+void look_up_removed(Call *call, std::span<const StoredReference> stored, std::span<const Change> changes,
+                     std::span<Uuid> ids, std::span<bool> found) {
+    std::fill(found.begin(), found.end(), false);
+    const auto removed = allocate<StoredReference>(call->scratch, changes.size());
+    const auto position = allocate<std::size_t>(call->scratch, changes.size());
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        if (changes[i].action == Action::remove) {
+            removed[n] = stored[static_cast<std::size_t>(changes[i].stored)];
+            position[n++] = i;
+        }
+    }
+    if (n == 0)
+        return;
+    const std::span<const StoredReference> wanted = removed.first(n);
+    const Datum arguments[] = {array_of(call->scratch, wanted, INT8OID,
+                                        [](const StoredReference &r) { return Int64GetDatum(r.alias_id); }),
+                               array_of(call->scratch, wanted, INT2OID,
+                                        [](const StoredReference &r) { return Int16GetDatum(r.partition_key); })};
+    Rows rows = run_query(call->store, Statement::ids_of_aliases, arguments, call->snapshot);
+    for (uint64 i = 0; i < rows.count; ++i) {
+        const std::size_t at = position[static_cast<std::size_t>(DatumGetInt64(row_value(rows, i, 1)) - 1)];
+        memcpy(ids[at].bytes, DatumGetUUIDP(row_value(rows, i, 2))->data, UUID_LEN);
+        found[at] = true;
+    }
+    end_rows(&rows);
+}
+
+} // namespace dms_refs

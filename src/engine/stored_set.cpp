@@ -1,0 +1,112 @@
+// The stored set of a parent: one range scan on its leaf, or one SQL statement.
+#include "engine/engine.hpp"
+#include "engine/statements.hpp"
+
+namespace dms_refs {
+
+using namespace core;
+
+void open_reference_leaf(Call *call, int16 key) {
+    ReferenceLeaf &open = call->leaf;
+    if (open.relation != nullptr && open.key == key)
+        return;
+    close_reference_leaf(call);
+    const char *reason = nullptr;
+    const Oid oid = leaf_for_key(call->store, Role::reference, call->reference, key, &reason);
+    if (reason == nullptr && !OidIsValid(oid))
+        ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+                        errmsg("no partition of relation \"%s\" found for partition key %d",
+                               RelationGetRelationName(call->reference), key),
+                        errdetail("The parent document has (%s) = (%d).",
+                                  call->store.column(Role::reference, reference_column::parent_key), key),
+                        errhint("Check how the caller computes partition keys, or create the partition."),
+                        errtable(call->reference)));
+    if (reason != nullptr && call->not_native == nullptr)
+        call->not_native = reason;
+    if (call->not_native != nullptr)
+        return;
+    open.relation = table_open(oid, call->purpose == Purpose::write ? RowExclusiveLock : AccessShareLock);
+    open.leaf = leaf_of(call->store, Role::reference, call->reference, open.relation);
+    open.key = key;
+    if (open.leaf.not_readable != nullptr) {
+        call->not_native = open.leaf.not_readable;
+        close_reference_leaf(call);
+    }
+}
+
+void close_reference_leaf(Call *call) {
+    ReferenceLeaf &open = call->leaf;
+    if (open.writer != nullptr)
+        close_direct(open.writer);
+    if (open.relation != nullptr)
+        table_close(open.relation, NoLock);
+    open = {};
+}
+
+namespace {
+
+struct Growing {
+    std::span<StoredReference> room;
+    std::size_t size;
+};
+
+void append(MemoryContext context, Growing *set, const StoredReference &row) {
+    if (set->size == set->room.size()) {
+        const auto larger = allocate<StoredReference>(context, set->room.size() * 2);
+        std::copy(set->room.begin(), set->room.end(), larger.begin());
+        set->room = larger;
+    }
+    set->room[set->size++] = row;
+}
+
+void read_natively(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+    namespace r = reference_column;
+    const Leaf &leaf = call->leaf.leaf;
+    TupleTableSlot *slot = table_slot_create(call->leaf.relation, nullptr);
+    LookupScan scan = open_lookup(call->leaf.relation, leaf.by_key, snapshot, slot);
+    Datum values[r::count] = {};
+    values[r::parent_key] = Int16GetDatum(parent.key);
+    values[r::parent_id] = Int64GetDatum(parent.id);
+    start_lookup(&scan, values);
+    while (next_row(&scan)) {
+        CHECK_FOR_INTERRUPTS();
+        StoredReference row = {};
+        row.alias_id = DatumGetInt64(column_value(slot, leaf.attributes[r::alias_id]));
+        row.partition_key = DatumGetInt16(column_value(slot, leaf.attributes[r::alias_key]));
+        row.document_key = DatumGetInt16(column_value(slot, leaf.attributes[r::document_key]));
+        row.document_id = DatumGetInt64(column_value(slot, leaf.attributes[r::document_id]));
+        row.row = row_address(slot->tts_tid);
+        append(call->scratch, set, row);
+    }
+    close_lookup(&scan);
+    ExecDropSingleTupleTableSlot(slot);
+}
+
+void read_by_sql(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+    const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id)};
+    Rows rows = run_query(call->store, Statement::stored_set, arguments, snapshot);
+    for (uint64 i = 0; i < rows.count; ++i) {
+        StoredReference row = {};
+        row.alias_id = DatumGetInt64(row_value(rows, i, 1));
+        row.partition_key = DatumGetInt16(row_value(rows, i, 2));
+        row.document_key = DatumGetInt16(row_value(rows, i, 3));
+        row.document_id = DatumGetInt64(row_value(rows, i, 4));
+        append(call->scratch, set, row);
+    }
+    end_rows(&rows);
+}
+
+} // namespace
+
+std::span<StoredReference> read_stored_set(Call *call, const Parent &parent, std::size_t expected, Snapshot snapshot) {
+    Growing set = {allocate<StoredReference>(call->scratch, expected + 8), 0};
+    if (call->not_native == nullptr)
+        read_natively(call, parent, snapshot, &set);
+    else
+        read_by_sql(call, parent, snapshot, &set);
+    const auto stored = set.room.first(set.size);
+    sort_unless_sorted(stored, stored_order);
+    return stored;
+}
+
+} // namespace dms_refs

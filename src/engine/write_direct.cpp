@@ -1,0 +1,107 @@
+// The delta written natively: deletes, updates (by SQL: they are rare and take every road of the executor),
+// inserts, each phase like one statement, in alias order.
+#include "engine/engine.hpp"
+
+namespace dms_refs {
+
+using namespace core;
+
+namespace {
+
+struct StillWanted {
+    const Leaf *leaf;
+    const Parent *parent;
+    const StoredReference *row;
+};
+
+// A reference that another transaction changed is still to be deleted where it is still of this parent.
+bool still_wanted(TupleTableSlot *latest, const void *argument) {
+    namespace r = reference_column;
+    const auto &wanted = *static_cast<const StillWanted *>(argument);
+    const AttrNumber *at = wanted.leaf->attributes;
+    return DatumGetInt16(column_value(latest, at[r::parent_key])) == wanted.parent->key &&
+           DatumGetInt64(column_value(latest, at[r::parent_id])) == wanted.parent->id &&
+           DatumGetInt64(column_value(latest, at[r::alias_id])) == wanted.row->alias_id;
+}
+
+void delete_removed(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
+    begin_phase(target, CMD_DELETE);
+    for (const Change &change : delta.changes) {
+        if (change.action != Action::remove)
+            continue;
+        CHECK_FOR_INTERRUPTS();
+        const StoredReference &row = delta.stored[static_cast<std::size_t>(change.stored)];
+        const StillWanted wanted = {&call->leaf.leaf, &parent, &row};
+        delete_row(target, row.row, call->snapshot, still_wanted, &wanted);
+    }
+    end_phase(target);
+}
+
+Datum identity_value(const Leaf &leaf) {
+    const int64 value = nextval_internal(leaf.identity_sequence, false);
+    switch (leaf.identity_type) {
+    case INT2OID: return Int16GetDatum(static_cast<int16>(value));
+    case INT4OID: return Int32GetDatum(static_cast<int32>(value));
+    default: return Int64GetDatum(value);
+    }
+}
+
+void fill(TupleTableSlot *slot, const Leaf &leaf, const Parent &parent, const Reference &reference) {
+    namespace r = reference_column;
+    memset(slot->tts_isnull, true, sizeof(bool) * static_cast<Size>(slot->tts_tupleDescriptor->natts));
+    const Datum values[r::count] = {Int16GetDatum(parent.key),
+                                    Int64GetDatum(parent.id),
+                                    Int64GetDatum(reference.alias_id),
+                                    Int16GetDatum(reference.partition_key),
+                                    Int16GetDatum(reference.document_key),
+                                    Int64GetDatum(reference.document_id)};
+    for (int c = 0; c < r::count; ++c) {
+        slot->tts_values[leaf.attributes[c] - 1] = values[c];
+        slot->tts_isnull[leaf.attributes[c] - 1] = false;
+    }
+    if (leaf.identity_attribute != 0) {
+        slot->tts_values[leaf.identity_attribute - 1] = identity_value(leaf);
+        slot->tts_isnull[leaf.identity_attribute - 1] = false;
+    }
+    ExecStoreVirtualTuple(slot);
+}
+
+void insert_added(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
+    const Leaf &leaf = call->leaf.leaf;
+    begin_phase(target, CMD_INSERT);
+    int left = delta.counts.inserted;
+    std::span<TupleTableSlot *> slots;
+    std::size_t filled = 0;
+    for (const Change &change : delta.changes) {
+        if (change.action != Action::insert)
+            continue;
+        if (filled == slots.size()) {
+            CHECK_FOR_INTERRUPTS();
+            slots = blank_slots(target, left);
+            filled = 0;
+        }
+        fill(slots[filled++], leaf, parent, delta.given[static_cast<std::size_t>(change.given)]);
+        --left;
+        if (filled == slots.size())
+            insert_rows(target, slots, leaf.has_generated);
+    }
+    end_phase(target);
+}
+
+} // namespace
+
+void write_direct(Call *call, const Parent &parent, const Outcome &delta, std::span<const Oid> checked_triggers) {
+    // A batch keeps one writer a leaf.
+    const MemoryContext before = MemoryContextSwitchTo(call->context);
+    if (call->leaf.writer == nullptr)
+        call->leaf.writer = open_direct(call->leaf.relation, checked_triggers);
+    DirectTarget *target = call->leaf.writer;
+    MemoryContextSwitchTo(before);
+    if (delta.counts.deleted > 0)
+        delete_removed(call, target, parent, delta);
+    update_by_sql(call, parent, delta);
+    if (delta.counts.inserted > 0)
+        insert_added(call, target, parent, delta);
+}
+
+} // namespace dms_refs

@@ -1,0 +1,58 @@
+// The delta written by SQL statements: deletes, then updates, then inserts, each in alias order.
+//
+// Always right, whatever the tables are: the server does triggers, constraints, routing, row security. Each
+// statement takes its own snapshot and its AFTER triggers fire at its end.
+#include "engine/engine.hpp"
+#include "engine/statements.hpp"
+
+namespace dms_refs {
+
+using namespace core;
+
+namespace {
+
+std::span<Change> changes_of(Call *call, const Outcome &delta, Action action) {
+    const auto room = allocate<Change>(call->scratch, delta.changes.size());
+    const auto end = std::copy_if(delta.changes.begin(), delta.changes.end(), room.begin(),
+                                  [action](const Change &change) { return change.action == action; });
+    return room.first(static_cast<std::size_t>(end - room.begin()));
+}
+
+// insert_rows and update_rows take the same arguments.
+void write_given(Call *call, const Parent &parent, const Outcome &delta, Action action, Statement statement) {
+    const auto changes = changes_of(call, delta, action);
+    const auto given = [&delta](const Change &change) -> const Reference & {
+        return delta.given[static_cast<std::size_t>(change.given)];
+    };
+    const Datum arguments[] = {
+        Int16GetDatum(parent.key),
+        Int64GetDatum(parent.id),
+        array_of(call->scratch, changes, INT8OID, [&](const Change &c) { return Int64GetDatum(given(c).alias_id); }),
+        array_of(call->scratch, changes, INT2OID, [&](const Change &c) { return Int16GetDatum(given(c).partition_key); }),
+        array_of(call->scratch, changes, INT2OID, [&](const Change &c) { return Int16GetDatum(given(c).document_key); }),
+        array_of(call->scratch, changes, INT8OID, [&](const Change &c) { return Int64GetDatum(given(c).document_id); })};
+    run_command(call->store, statement, arguments);
+}
+
+} // namespace
+
+void update_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    if (delta.counts.updated > 0)
+        write_given(call, parent, delta, Action::update, Statement::update_rows);
+}
+
+void write_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    if (delta.counts.deleted > 0) {
+        const auto changes = changes_of(call, delta, Action::remove);
+        const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id),
+                                   array_of(call->scratch, changes, INT8OID, [&delta](const Change &c) {
+                                       return Int64GetDatum(delta.stored[static_cast<std::size_t>(c.stored)].alias_id);
+                                   })};
+        run_command(call->store, Statement::delete_rows, arguments);
+    }
+    update_by_sql(call, parent, delta);
+    if (delta.counts.inserted > 0)
+        write_given(call, parent, delta, Action::insert, Statement::insert_rows);
+}
+
+} // namespace dms_refs

@@ -1,0 +1,29 @@
+// Building what SQL functions return.
+#pragma once
+
+#include "core/reference_set.hpp"
+#include "pg/module.hpp"
+
+namespace dms_refs {
+
+// A row type of a function without a set, made once: looking it up costs more than the row.
+// kept is the caller's static; the descriptor lives as long as the backend.
+TupleDesc result_type(FunctionCallInfo fcinfo, TupleDesc *kept);
+
+// Prepares a set-returning function's tuplestore.
+ReturnSetInfo *begin_set(FunctionCallInfo fcinfo);
+
+inline void put_row(ReturnSetInfo *set, const Datum *values, const bool *nulls) {
+    tuplestore_putvalues(set->setResult, set->setDesc, const_cast<Datum *>(values), const_cast<bool *>(nulls));
+}
+
+Datum uuid_array_datum(std::span<const core::Uuid> ids);
+
+// The distinct ids of unresolved references, in input order, in a context.
+std::span<core::Uuid> invalid_ids(std::span<const core::Reference> references, MemoryContext context);
+
+// What last_invalid_references() returns next: the invalid ids of this session's last call. parent_id and key
+// say which document it was for; any_parent where there were several.
+void remember_invalid(std::span<const core::Uuid> ids, int64 parent_id, int16 parent_key, bool any_parent);
+
+} // namespace dms_refs

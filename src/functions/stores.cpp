@@ -1,0 +1,81 @@
+// store_engine: which way serves a store for the current user, and why. The rest of stores is DDL, in the
+// install script.
+#include "functions/arguments.hpp"
+#include "functions/results.hpp"
+#include "pg/relation.hpp"
+
+namespace dms_refs {
+namespace {
+
+struct Ways {
+    const char *not_readable = nullptr;
+    const char *not_writable = nullptr;
+    NameData where = {};
+};
+
+// Looks at every leaf of one table: one that is not served natively is what a DBA wants to know.
+void inspect(const Store &store, Role role, Ways *ways) {
+    Relation root = try_table_open(store.table(role), AccessShareLock);
+    if (root == nullptr) {
+        if (ways->not_readable == nullptr)
+            ways->not_readable = ways->not_writable = "a table no longer exists";
+        return;
+    }
+    const auto note = [ways](Relation relation, const char *unreadable, const char *unwritable) {
+        if (ways->not_readable == nullptr && unreadable != nullptr) {
+            ways->not_readable = unreadable;
+            ways->where = relation->rd_rel->relname;
+        }
+        if (ways->not_writable == nullptr && (unwritable != nullptr || unreadable != nullptr)) {
+            ways->not_writable = unwritable ? unwritable : unreadable;
+            ways->where = relation->rd_rel->relname;
+        }
+    };
+    if (const char *reason = root_not_readable(root)) {
+        note(root, reason, reason);
+    } else if (root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) {
+        const PartitionDesc partitions = RelationGetPartitionDesc(root, true);
+        const char *not_by_key = nullptr;
+        (void)leaf_for_key(store, role, root, 0, &not_by_key);
+        if (not_by_key != nullptr)
+            note(root, not_by_key, not_by_key);
+        for (int i = 0; i < partitions->nparts; ++i) {
+            Relation relation = try_table_open(partitions->oids[i], AccessShareLock);
+            if (relation == nullptr)
+                continue;
+            const Leaf leaf = leaf_of(store, role, root, relation);
+            note(relation, leaf.not_readable, leaf.not_writable);
+            table_close(relation, AccessShareLock);
+        }
+    } else {
+        const Leaf leaf = leaf_of(store, role, root, root);
+        note(root, leaf.not_readable, leaf.not_writable);
+    }
+    table_close(root, AccessShareLock);
+}
+
+} // namespace
+} // namespace dms_refs
+
+DMS_REFS_FUNCTION(dms_refs_store_engine) {
+    using namespace dms_refs;
+    static TupleDesc row_type = nullptr;
+    const Store store = find_store(NameStr(*PG_GETARG_NAME(0)));
+    Ways ways;
+    if (settings.engine == engine_sql) {
+        ways.not_readable = ways.not_writable = "dms_refs.engine is sql";
+    } else {
+        inspect(store, Role::alias, &ways);
+        inspect(store, Role::reference, &ways);
+    }
+    const char *reason = ways.not_readable ? ways.not_readable : ways.not_writable;
+    if (reason != nullptr && NameStr(ways.where)[0] != '\0')
+        reason = psprintf("%s: %s", NameStr(ways.where), reason);
+    const Datum values[] = {CStringGetTextDatum(ways.not_readable ? "sql" : "native"),
+                            CStringGetTextDatum(ways.not_writable ? "sql" : "direct"),
+                            reason ? CStringGetTextDatum(reason) : static_cast<Datum>(0)};
+    const bool nulls[] = {false, false, reason == nullptr};
+    HeapTuple row = heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values),
+                                    const_cast<bool *>(nulls));
+    PG_RETURN_DATUM(HeapTupleGetDatum(row));
+}

@@ -1,0 +1,71 @@
+// Differences between the server's versions, each as an inline function with the newest signature.
+// The only file, besides the choice of the statistics back end, that looks at PG_VERSION_NUM.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+#if PG_VERSION_NUM < 150000
+#error "dms_refs needs PostgreSQL 15 or newer"
+#endif
+// These three minor releases grew ResultRelInfo and broke every module built against their neighbours.
+#if PG_VERSION_NUM == 150009 || PG_VERSION_NUM == 160005 || PG_VERSION_NUM == 170001
+#error "this minor release has an incompatible ResultRelInfo; use the next one"
+#endif
+
+namespace dms_refs::compat {
+
+inline IndexScanDesc index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys) {
+#if PG_VERSION_NUM >= 190000
+    return ::index_beginscan(heap, index, snapshot, nullptr, nkeys, 0, 0);
+#elif PG_VERSION_NUM >= 180000
+    return ::index_beginscan(heap, index, snapshot, nullptr, nkeys, 0);
+#else
+    return ::index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+// Inserts the index entries of a new row; returns the indexes to be checked again later.
+inline List *insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate) {
+#if PG_VERSION_NUM >= 190000
+    return ::ExecInsertIndexTuples(info, estate, 0, slot, NIL, nullptr);
+#elif PG_VERSION_NUM >= 160000
+    return ::ExecInsertIndexTuples(info, slot, estate, false, false, nullptr, NIL, false);
+#else
+    return ::ExecInsertIndexTuples(info, slot, estate, false, false, nullptr, NIL);
+#endif
+}
+
+// Gives the executor state a range table of one relation: constraint messages look the columns up there.
+inline void init_range_table(EState *estate, RangeTblEntry *entry) {
+    List *range_table = list_make1(entry);
+#if PG_VERSION_NUM >= 160000
+    List *permissions = NIL;
+    addRTEPermissionInfo(&permissions, entry);
+#endif
+#if PG_VERSION_NUM >= 180000
+    ExecInitRangeTable(estate, range_table, permissions, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+    ExecInitRangeTable(estate, range_table, permissions);
+#else
+    ExecInitRangeTable(estate, range_table);
+#endif
+}
+
+inline Oid identity_sequence(Relation relation, AttrNumber column) {
+#if PG_VERSION_NUM >= 170000
+    return getIdentitySequence(relation, column, true);
+#else
+    return getIdentitySequence(RelationGetRelid(relation), column, true);
+#endif
+}
+
+inline AclResult schema_usage(Oid schema, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE);
+#else
+    return pg_namespace_aclcheck(schema, role, ACL_USAGE);
+#endif
+}
+
+
+} // namespace dms_refs::compat

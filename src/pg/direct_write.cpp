@@ -1,0 +1,188 @@
+// Writing rows below SQL: see direct_write.hpp.
+//
+// Modelled on what the server's logical replication does with one table; the duties are the executor's.
+#include "pg/direct_write.hpp"
+
+#include "pg/index_scan.hpp"
+
+namespace dms_refs {
+
+namespace {
+
+// Takes the checked triggers out of the result relation's own copy of the trigger list.
+void leave_out(TriggerDesc *triggers, std::span<const Oid> checked) {
+    int kept = 0;
+    bool insert_after_row = false;
+    for (int i = 0; i < triggers->numtriggers; ++i) {
+        const Trigger &trigger = triggers->triggers[i];
+        if (std::find(checked.begin(), checked.end(), trigger.tgoid) != checked.end())
+            continue;
+        insert_after_row = insert_after_row || TRIGGER_TYPE_MATCHES(trigger.tgtype, TRIGGER_TYPE_ROW,
+                                                                    TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT);
+        triggers->triggers[kept++] = trigger;
+    }
+    triggers->numtriggers = kept;
+    triggers->trig_insert_after_row = insert_after_row;
+}
+
+[[noreturn]] void serialization_failure(const char *what) {
+    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("could not serialize access due to concurrent %s", what),
+                    errhint("The transaction might succeed if retried.")));
+    pg_unreachable();
+}
+
+} // namespace
+
+DirectTarget *open_direct(Relation relation, std::span<const Oid> checked_triggers) {
+    auto *target = allocate<DirectTarget>(CurrentMemoryContext, 1).data();
+    *target = {};
+    target->relation = relation;
+    target->context = CurrentMemoryContext;
+    target->slots = allocate<TupleTableSlot *>(CurrentMemoryContext, batch_rows).first(0);
+
+    EState *estate = target->estate = CreateExecutorState();
+    const MemoryContext before = MemoryContextSwitchTo(estate->es_query_cxt);
+    RangeTblEntry *entry = makeNode(RangeTblEntry);
+    entry->rtekind = RTE_RELATION;
+    entry->relid = RelationGetRelid(relation);
+    entry->relkind = relation->rd_rel->relkind;
+    entry->rellockmode = RowExclusiveLock;
+    compat::init_range_table(estate, entry);
+
+    ResultRelInfo *info = target->info = makeNode(ResultRelInfo);
+    InitResultRelInfo(info, relation, 1, nullptr, 0);
+    if (info->ri_TrigDesc != nullptr && !checked_triggers.empty())
+        leave_out(info->ri_TrigDesc, checked_triggers);
+    // Trigger code finds the result relation here; it must be gone from the list before the state is freed
+    // through anything that closes result relations, because the relation is not the state's.
+    estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, info);
+    ExecOpenIndices(info, false);
+    MemoryContextSwitchTo(before);
+    return target;
+}
+
+void close_direct(DirectTarget *target) {
+    ExecCloseIndices(target->info);
+    ExecResetTupleTable(target->estate->es_tupleTable, false);
+    FreeExecutorState(target->estate);
+}
+
+void begin_phase(DirectTarget *target, CmdType command) {
+    CheckCmdReplicaIdentity(target->relation, command);
+    const TriggerDesc *triggers = target->info->ri_TrigDesc;
+    target->fires_triggers = triggers != nullptr && (command == CMD_INSERT ? triggers->trig_insert_after_row
+                                                                            : triggers->trig_delete_after_row);
+    target->estate->es_output_cid = GetCurrentCommandId(true);
+    if (target->fires_triggers)
+        AfterTriggerBeginQuery();
+}
+
+void end_phase(DirectTarget *target) {
+    if (target->fires_triggers) {
+        // The triggers' own queries plan for many partitions: see write_sql.cpp for why generic plans.
+        const int nest = NewGUCNestLevel();
+        (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+                                true, 0, false);
+        AfterTriggerEndQuery(target->estate);
+        AtEOXact_GUC(true, nest);
+    }
+    CommandCounterIncrement();
+}
+
+std::span<TupleTableSlot *> blank_slots(DirectTarget *target, int n) {
+    const std::size_t wanted = static_cast<std::size_t>(Min(n, batch_rows));
+    const std::size_t made = target->slots.size();
+    if (made < wanted) {
+        const MemoryContext before = MemoryContextSwitchTo(target->estate->es_query_cxt);
+        target->slots = {target->slots.data(), wanted};
+        for (std::size_t i = made; i < wanted; ++i)
+            target->slots[i] = table_slot_create(target->relation, &target->estate->es_tupleTable);
+        MemoryContextSwitchTo(before);
+    }
+    for (std::size_t i = 0; i < wanted; ++i)
+        ExecClearTuple(target->slots[i]);
+    return target->slots.first(wanted);
+}
+
+void insert_rows(DirectTarget *target, std::span<TupleTableSlot *> rows, bool compute_generated) {
+    EState *estate = target->estate;
+    ResultRelInfo *info = target->info;
+    const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+    for (TupleTableSlot *row : rows) {
+        row->tts_tableOid = RelationGetRelid(target->relation);
+        if (compute_generated)
+            ExecComputeStoredGenerated(info, estate, row, CMD_INSERT);
+        if (RelationGetDescr(target->relation)->constr != nullptr)
+            ExecConstraints(info, row, estate);
+    }
+    table_multi_insert(target->relation, rows.data(), static_cast<int>(rows.size()), estate->es_output_cid, 0, nullptr);
+    for (TupleTableSlot *row : rows) {
+        List *recheck = NIL;
+        if (info->ri_NumIndices > 0)
+            recheck = compat::insert_index_tuples(info, row, estate);
+        ExecARInsertTriggers(estate, info, row, recheck, nullptr);
+        ResetPerTupleExprContext(estate);
+    }
+    MemoryContextSwitchTo(before);
+}
+
+bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
+                bool (*still_wanted)(TupleTableSlot *latest, const void *argument), const void *argument) {
+    ItemPointerData tid = item_pointer(row);
+    for (;;) {
+        TM_FailureData failure;
+        const TM_Result result = table_tuple_delete(target->relation, &tid, target->estate->es_output_cid, snapshot,
+                                                    InvalidSnapshot, true, &failure, false);
+        switch (result) {
+        case TM_Ok: ExecARDeleteTriggers(target->estate, target->info, &tid, nullptr, nullptr, false); return true;
+        case TM_SelfModified:
+            // Deleted by a trigger of this very command: nothing is left to do, as in SQL.
+            return false;
+        case TM_Deleted:
+            if (IsolationUsesXactSnapshot())
+                serialization_failure("delete");
+            return false;
+        case TM_Updated: {
+            if (IsolationUsesXactSnapshot())
+                serialization_failure("update");
+            if (target->lock_slot == nullptr) {
+                const MemoryContext before = MemoryContextSwitchTo(target->estate->es_query_cxt);
+                target->lock_slot = table_slot_create(target->relation, &target->estate->es_tupleTable);
+                MemoryContextSwitchTo(before);
+            }
+            if (lock_row(target->relation, row_address(tid), snapshot, LockTupleExclusive, target->lock_slot) ==
+                    Locked::gone ||
+                !still_wanted(target->lock_slot, argument))
+                return false;
+            tid = target->lock_slot->tts_tid;
+            break;
+        }
+        default: elog(ERROR, "unexpected result %d of deleting a row", result);
+        }
+    }
+}
+
+Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, TupleTableSlot *slot) {
+    ItemPointerData tid = item_pointer(row);
+    TM_FailureData failure;
+    const bool follow = !IsolationUsesXactSnapshot();
+    const TM_Result result =
+        table_tuple_lock(relation, &tid, snapshot, slot, GetCurrentCommandId(false), mode, LockWaitBlock,
+                         follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
+    switch (result) {
+    case TM_Ok: return failure.traversed ? Locked::followed : Locked::locked;
+    case TM_SelfModified:
+        // This command's own trigger, or an earlier command of the transaction, changed it after the snapshot.
+        return Locked::gone;
+    case TM_Updated: serialization_failure("update");
+    case TM_Deleted:
+        if (!follow)
+            serialization_failure("delete");
+        return Locked::gone;
+    default: elog(ERROR, "unexpected result %d of locking a row", result);
+    }
+    pg_unreachable();
+}
+
+} // namespace dms_refs

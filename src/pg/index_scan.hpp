@@ -1,0 +1,61 @@
+// Equality lookups through a btree index of one table.
+//
+// A scan lives in the caller's memory context and resource owner: close it on success; abort releases it.
+#pragma once
+
+#include "core/reference_set.hpp"
+#include "pg/module.hpp"
+
+namespace dms_refs {
+
+// A btree index that serves an equality lookup by some of the caller's columns.
+struct LookupIndex {
+    Oid oid = InvalidOid;
+    int nkeys = 0;
+    int columns[3] = {}; // the caller's number of each index key, in index order
+    Oid equal_functions[3] = {};
+
+    bool usable() const { return OidIsValid(oid); }
+};
+
+struct LookupScan {
+    const LookupIndex *lookup;
+    Relation index;
+    IndexScanDesc scan;
+    TupleTableSlot *slot; // holds the current row
+    ScanKeyData keys[3];
+};
+static_assert(std::is_trivially_destructible_v<LookupScan>);
+
+// heap must be open and locked; slot must be one of heap's.
+LookupScan open_lookup(Relation heap, const LookupIndex &lookup, Snapshot snapshot, TupleTableSlot *slot);
+
+// Starts over with other values; values is indexed by the caller's column numbers.
+void start_lookup(LookupScan *scan, const Datum *values);
+
+// Fetches the next visible row into the slot.
+inline bool next_row(LookupScan *scan) {
+    return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+}
+
+void close_lookup(LookupScan *scan);
+
+inline core::RowAddress row_address(const ItemPointerData &tid) {
+    return {ItemPointerGetBlockNumberNoCheck(&tid), ItemPointerGetOffsetNumberNoCheck(&tid)};
+}
+
+inline ItemPointerData item_pointer(core::RowAddress row) {
+    ItemPointerData tid;
+    ItemPointerSet(&tid, row.block, row.offset);
+    return tid;
+}
+
+// Fetches the row version at an address into the slot, where it exists and the snapshot sees it.
+bool fetch_row(Relation heap, core::RowAddress row, Snapshot snapshot, TupleTableSlot *slot);
+
+inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
+    bool is_null;
+    return slot_getattr(slot, attribute, &is_null);
+}
+
+} // namespace dms_refs

@@ -1,0 +1,40 @@
+// What every file outside core/ shares: the server's headers, the settings, and a macro for SQL entry points.
+//
+// Settings belong to the server's GUC machinery, which keeps them for the life of the backend.
+#pragma once
+
+#include <span>
+#include <type_traits>
+
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+
+namespace dms_refs {
+
+enum Engine : int { engine_auto, engine_direct, engine_sql };
+enum LockParent : int { lock_on_change, lock_always, lock_never };
+enum Duplicates : int { duplicates_ignore, duplicates_error };
+
+struct Settings {
+    int engine = engine_auto;
+    int lock_parent = lock_on_change;
+    int duplicate_references = duplicates_ignore;
+    int alias_cache = 4096; // entries a backend
+    bool native_fk_checks = true;
+};
+extern Settings settings;
+
+// An array in a memory context: the only way that arrays are made outside core/.
+template <class T> std::span<T> allocate(MemoryContext context, std::size_t n) {
+    static_assert(std::is_trivially_destructible_v<T> && std::is_trivially_copyable_v<T>);
+    return {static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * (n == 0 ? 1 : n))), n};
+}
+
+} // namespace dms_refs
+
+// An SQL-callable function: C linkage, exported, and registered with the function manager.
+#define DMS_REFS_FUNCTION(name)                                                                                        \
+    extern "C" {                                                                                                       \
+    PG_FUNCTION_INFO_V1(name);                                                                                         \
+    }                                                                                                                  \
+    extern "C" PGDLLEXPORT Datum name(PG_FUNCTION_ARGS)

@@ -1,0 +1,35 @@
+// Opening tables and asking for privileges: see relation.hpp.
+#include "pg/relation.hpp"
+
+namespace dms_refs {
+
+Relation open_table(Oid table, LOCKMODE lock, const char *store) {
+    Relation relation = try_table_open(table, lock);
+    if (relation == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a table of store \"%s\" no longer exists", store),
+                        errdetail("Its OID was %u.", table),
+                        errhint("Forget the store: SELECT dms_refs.unregister_store('%s').", store)));
+    return relation;
+}
+
+void require_privileges(Relation table, AclMode mode, std::span<const AttrNumber> columns) {
+    const Oid role = GetUserId();
+    const Oid schema = RelationGetNamespace(table);
+    const AclResult usage = compat::schema_usage(schema, role);
+    if (usage != ACLCHECK_OK)
+        aclcheck_error(usage, OBJECT_SCHEMA, get_namespace_name(schema));
+
+    // What the table itself does not grant must be granted on every column; DELETE has no columns.
+    for (AclMode bit : {ACL_SELECT, ACL_INSERT, ACL_UPDATE, ACL_DELETE}) {
+        if ((mode & bit) == 0 || pg_class_aclcheck(RelationGetRelid(table), role, bit) == ACLCHECK_OK)
+            continue;
+        bool granted = bit != ACL_DELETE && !columns.empty();
+        for (AttrNumber column : columns)
+            granted = granted && pg_attribute_aclcheck(RelationGetRelid(table), column, role, bit) == ACLCHECK_OK;
+        if (!granted)
+            aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(table->rd_rel->relkind),
+                           RelationGetRelationName(table));
+    }
+}
+
+} // namespace dms_refs

@@ -1,0 +1,15 @@
+// Opening tables and asking for privileges as an SQL statement would.
+#pragma once
+
+#include "pg/module.hpp"
+
+namespace dms_refs {
+
+// Opens and locks a table; 42P01 with a hint where it is gone.
+Relation open_table(Oid table, LOCKMODE lock, const char *store);
+
+// Raises 42501 where the current user lacks USAGE on the table's schema, or a privilege of mode on the table
+// and on any of the columns.
+void require_privileges(Relation table, AclMode mode, std::span<const AttrNumber> columns);
+
+} // namespace dms_refs

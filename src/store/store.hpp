@@ -1,0 +1,94 @@
+// Stores: which tables a store name stands for, and what is known of each of their leaves.
+//
+// State: one entry a store and one a leaf, cached in a context of the backend and made anew after the
+// server says that a table (or the table of stores) has changed. What leaves this file are copies: plain
+// structs that stay good for the call, whatever is invalidated meanwhile. Who uses them must hold a lock on
+// the root, taken before the copy: a lock is what makes the server tell us of changes in time.
+// Errors: an unknown store is 42704, a lost table or column 42P01 or 42703.
+#pragma once
+
+#include "pg/index_scan.hpp"
+#include "pg/module.hpp"
+
+namespace dms_refs {
+
+enum class Role : int { document, alias, reference };
+inline constexpr int role_count = 3;
+inline constexpr int max_columns = 6;
+
+// Our columns in the order of store_config's arrays.
+namespace document_column {
+enum : int { partition_key, id, count };
+}
+namespace alias_column {
+enum : int { partition_key, referential_id, id, document_key, document_id, count };
+}
+namespace reference_column {
+enum : int { parent_key, parent_id, alias_id, alias_key, document_key, document_id, count };
+}
+
+struct StoreEntry;
+
+struct Store {
+    NameData name;
+    StoreEntry *entry;  // of this copy: never freed, but it may be filled anew
+    uint64 generation;  // of the entry when the copy was made
+    Oid tables[role_count];
+    NameData columns[role_count][max_columns];
+
+    Oid table(Role role) const { return tables[static_cast<int>(role)]; }
+    const char *column(Role role, int n) const { return NameStr(columns[static_cast<int>(role)][n]); }
+};
+static_assert(std::is_trivially_copyable_v<Store>);
+
+// A foreign key whose check is a lookup that the engine has just done: its trigger may be left out.
+struct NativeForeignKey {
+    Oid constraint = InvalidOid;
+    Oid trigger = InvalidOid;
+    char enabled = 0; // pg_trigger.tgenabled
+
+    // Whether the trigger would fire under the session's replication role.
+    bool fires() const;
+};
+
+// What is known of one leaf (or unpartitioned table) of a store.
+struct Leaf {
+    Oid relation = InvalidOid;
+    const char *not_readable = nullptr; // why it cannot be read natively; NULL: it can
+    const char *not_writable = nullptr; // why it cannot be written directly; NULL: it can (reference only)
+    AttrNumber attributes[max_columns] = {};
+    LookupIndex by_key;                // document: its key; alias: partition key, referential id; reference: parent
+    LookupIndex by_id;                 // alias: partition key, id
+    AttrNumber identity_attribute = 0; // reference only: 0 where there is none
+    Oid identity_type = InvalidOid;
+    Oid identity_sequence = InvalidOid;
+    NativeForeignKey parent_key;
+    NativeForeignKey alias_key;
+    bool has_generated = false;
+    bool provisional = false; // an index cannot serve this transaction but will serve later ones: not to be cached
+};
+static_assert(std::is_trivially_copyable_v<Leaf>);
+
+void register_store_invalidation();
+
+// The store of that name; 42704 where there is none.
+Store find_store(const char *name);
+
+// The store whose drop-in functions live where function does.
+Store find_store_of_function(Oid function);
+
+// Which leaf of a root holds the rows of a partition key: InvalidOid where no partition takes it, the root
+// itself where it is not partitioned. Sets not_native where the root is partitioned in another way.
+// root must be open and locked.
+Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const char **not_native);
+
+// What is known of an open, locked leaf of an open, locked root.
+Leaf leaf_of(const Store &store, Role role, Relation root, Relation leaf);
+
+// Why a root cannot be read natively by the current user: NULL where it can.
+const char *root_not_readable(Relation root);
+
+// The number of a named column, 42703 where it is gone.
+AttrNumber attribute_number(Relation relation, const char *column);
+
+} // namespace dms_refs
