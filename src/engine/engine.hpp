@@ -44,6 +44,7 @@ struct Call {
     Snapshot snapshot;      // the newest of this call, active
     uint64 completions;     // transactions ended before it, 0: not known
     int pushed_snapshots;
+    bool has_written; // since the snapshot was taken
     ReferenceLeaf leaf;
 };
 static_assert(std::is_trivially_destructible_v<Call>);

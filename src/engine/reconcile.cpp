@@ -150,6 +150,10 @@ void end_call(Call *call) {
 }
 
 Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> resolved) {
+    if (call->has_written) {
+        refresh_snapshot(call);
+        call->has_written = false;
+    }
     open_reference_leaf(call, parent.key);
     sort_unless_sorted(resolved, alias_order);
     if (const Duplicate twice = ambiguous_alias(resolved))
@@ -181,7 +185,7 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> resolve
     if (outcome.counts.unchanged())
         return outcome;
     apply(call, parent, outcome, locked, exists);
-    refresh_snapshot(call);
+    call->has_written = true;
     return outcome;
 }
 

@@ -31,10 +31,15 @@ void forget_stores() {
         entry->valid = false;
 }
 
-void forget_roots(StoreEntry *entry) {
+// A root says much of its leaves too: statement-level triggers, rules, identity sequences.
+void forget_tables(StoreEntry *entry) {
     entry->generation = ++generation;
     for (RootEntry &root : entry->roots)
         root.valid = false;
+    HASH_SEQ_STATUS all;
+    hash_seq_init(&all, entry->leaves);
+    while (auto *leaf = static_cast<LeafEntry *>(hash_seq_search(&all)))
+        leaf->valid = false;
 }
 
 // May run at any time; must not fail, allocate or look anything up.
@@ -47,12 +52,12 @@ void relation_changed(Datum, Oid relation) {
     hash_seq_init(&all, stores);
     while (auto *entry = static_cast<StoreEntry *>(hash_seq_search(&all))) {
         if (!OidIsValid(relation)) {
-            forget_roots(entry);
+            forget_tables(entry);
             continue;
         }
         for (Oid table : entry->store.tables)
             if (table == relation)
-                forget_roots(entry);
+                forget_tables(entry);
         if (auto *leaf = static_cast<LeafEntry *>(hash_search(entry->leaves, &relation, HASH_FIND, nullptr)))
             leaf->valid = false;
     }
@@ -198,19 +203,13 @@ StoreEntry *store_entry(const char *name) {
         entry->leaves = leaves;
         for (RootEntry &root : entry->roots)
             root.keys = nullptr;
-    } else {
-        HASH_SEQ_STATUS all;
-        hash_seq_init(&all, entry->leaves);
-        while (auto *leaf = static_cast<LeafEntry *>(hash_seq_search(&all)))
-            leaf->valid = false;
+        entry->valid = false;
     }
-    for (RootEntry &root : entry->roots) {
-        root.valid = false;
+    for (RootEntry &root : entry->roots)
         if (root.keys == nullptr)
             root.keys = make_table("dms_refs partition keys", sizeof(int16), sizeof(KeyEntry), HASH_BLOBS);
-    }
     entry->store = fresh;
-    entry->generation = ++generation;
+    forget_tables(entry);
     entry->valid = true;
     return entry;
 }
