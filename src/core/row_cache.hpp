@@ -1,4 +1,4 @@
-// A bounded cache of row addresses by (table, referential id): hints, never the truth.
+// A bounded cache of where rows lie, by (table, referential id): hints, never the truth.
 //
 // Set-associative over storage that the caller owns: four neighbouring entries, two cache lines, are one
 // set, and a clock hand a set picks the entry to give up. Nothing is ever invalidated from outside: whoever
@@ -9,12 +9,22 @@
 
 namespace dms_refs::core {
 
+// Where a row was last seen: its address, and where in shared memory that was, so that it can be fetched
+// without looking for the page. All of it may be out of date.
+struct RowHint {
+    RowAddress row;
+    std::int32_t buffer; // the server's buffer number; 0: not known
+    std::uint16_t item;  // bytes from the start of the page to the row, only worth a prefetch
+};
+
 struct RowCacheEntry {
     Uuid id;
     std::uint32_t table; // 0: empty
     std::uint32_t block;
+    std::int32_t buffer;
     std::uint16_t offset;
-    std::uint32_t used; // since the hand last passed
+    std::uint16_t item : 15;
+    std::uint16_t used : 1; // since the hand last passed
 };
 static_assert(sizeof(RowCacheEntry) == 32);
 
@@ -29,18 +39,27 @@ public:
 
     std::size_t capacity() const noexcept { return entries_.size(); }
 
-    // The remembered address, unknown where there is none.
-    RowAddress find(std::uint32_t table, const Uuid &id) noexcept {
+    // Asks the processor to fetch the set of an id that will be looked up soon: in a cache larger than the
+    // processor's own, each lookup would wait for memory.
+    void prefetch(std::uint32_t table, const Uuid &id) noexcept {
+        if (const auto set = set_of(table, id); !set.empty()) {
+            __builtin_prefetch(&set[0]);
+            __builtin_prefetch(&set[2]);
+        }
+    }
+
+    // What is remembered; its address is unknown where nothing is.
+    RowHint find(std::uint32_t table, const Uuid &id) noexcept {
         for (RowCacheEntry &entry : set_of(table, id)) {
             if (entry.table == table && entry.id == id) {
                 entry.used = 1;
-                return {entry.block, entry.offset};
+                return {{entry.block, entry.offset}, entry.buffer, entry.item};
             }
         }
-        return {0, 0};
+        return {};
     }
 
-    void remember(std::uint32_t table, const Uuid &id, RowAddress row) noexcept {
+    void remember(std::uint32_t table, const Uuid &id, const RowHint &hint) noexcept {
         const auto set = set_of(table, id);
         if (set.empty())
             return;
@@ -59,7 +78,8 @@ public:
                 entry.used = 0;
             victim = &set[hash(table, id) >> 62];
         }
-        *victim = {id, table, row.block, row.offset, 0};
+        *victim = {id, table, hint.row.block, hint.buffer, hint.row.offset,
+                   static_cast<std::uint16_t>(hint.item & 0x7FFFU), 0};
     }
 
     void forget(std::uint32_t table, const Uuid &id) noexcept {

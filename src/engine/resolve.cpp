@@ -6,6 +6,9 @@
 #include "engine/alias_cache.hpp"
 #include "engine/engine.hpp"
 #include "engine/statements.hpp"
+#include "pg/row_fetch.hpp"
+
+#include <array>
 
 namespace dms_refs {
 
@@ -91,19 +94,29 @@ bool is_alias_of(const AliasLeaf &leaf, const Reference &reference) {
            DatumGetInt16(column_value(leaf.slot, at[alias_column::partition_key])) == reference.partition_key;
 }
 
+// A reference and what the cache says of its alias.
+struct Hinted {
+    Reference *reference;
+    RowHint hint;
+};
+
 // Resolves references of one partition key.
-const char *resolve_in_leaf(Call *call, std::span<Reference> references) {
+const char *resolve_in_leaf(Call *call, std::span<Hinted> run) {
     AliasLeaf alias;
-    if (const char *reason = open_alias_leaf(call, references[0], AccessShareLock, &alias))
+    if (const char *reason = open_alias_leaf(call, *run[0].reference, AccessShareLock, &alias))
         return reason;
     RowCache &cache = alias_cache();
-    const Oid table = RelationGetRelid(alias.relation);
+    const Oid table = call->store.table(Role::alias);
     LookupScan scan = {};
-    for (Reference &reference : references) {
+    for (Hinted &hinted : run) {
         CHECK_FOR_INTERRUPTS();
-        if (const RowAddress row = cache.find(table, reference.id); row.known()) {
-            if (fetch_row(alias.relation, row, call->snapshot, alias.slot) && is_alias_of(alias, reference)) {
+        Reference &reference = *hinted.reference;
+        if (hinted.hint.row.known()) {
+            const Buffer before = hinted.hint.buffer;
+            if (fetch_row(alias.relation, &hinted.hint, call->snapshot, alias.slot) && is_alias_of(alias, reference)) {
                 take_alias(alias, &reference);
+                if (hinted.hint.buffer != before)
+                    cache.remember(table, reference.id, hinted.hint);
                 continue;
             }
             cache.forget(table, reference.id);
@@ -116,7 +129,7 @@ const char *resolve_in_leaf(Call *call, std::span<Reference> references) {
         start_lookup(&scan, values);
         if (next_row(&scan)) {
             take_alias(alias, &reference);
-            cache.remember(table, reference.id, reference.alias_row);
+            cache.remember(table, reference.id, row_hint(alias.slot));
         }
     }
     if (scan.scan != nullptr)
@@ -125,15 +138,29 @@ const char *resolve_in_leaf(Call *call, std::span<Reference> references) {
     return nullptr;
 }
 
-// Calls work(run) for each run of equal partition keys.
-template <class Work> const char *for_each_key(std::span<Reference> references, Work work) {
-    for (std::size_t from = 0; from < references.size();) {
-        std::size_t to = from + 1;
-        while (to < references.size() && references[to].partition_key == references[from].partition_key)
-            ++to;
-        if (const char *reason = work(references.subspan(from, to - from)))
-            return reason;
-        from = to;
+// Resolves references in resolve order, a window at a time: what the cache knows of a window is prefetched
+// before the first of its rows is read. On a server with much memory, waiting for it is most of the work.
+const char *resolve_natively(Call *call, std::span<Reference> references) {
+    constexpr std::size_t window = 128;
+    RowCache &cache = alias_cache();
+    const Oid table = call->store.table(Role::alias);
+    std::array<Hinted, window> hinted;
+    for (std::size_t from = 0; from < references.size(); from += window) {
+        const auto now = references.subspan(from, std::min(window, references.size() - from));
+        for (const Reference &reference : now)
+            cache.prefetch(table, reference.id);
+        for (std::size_t i = 0; i < now.size(); ++i) {
+            hinted[i] = {&now[i], cache.find(table, now[i].id)};
+            prefetch_row(hinted[i].hint);
+        }
+        for (std::size_t first = 0; first < now.size();) {
+            std::size_t end = first + 1;
+            while (end < now.size() && now[end].partition_key == now[first].partition_key)
+                ++end;
+            if (const char *reason = resolve_in_leaf(call, std::span(hinted).subspan(first, end - first)))
+                return reason;
+            first = end;
+        }
     }
     return nullptr;
 }
@@ -185,8 +212,7 @@ std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplic
     if (repeated != nullptr)
         *repeated = twice;
     if (call->not_native == nullptr)
-        call->not_native =
-            for_each_key(distinct, [call](std::span<Reference> run) { return resolve_in_leaf(call, run); });
+        call->not_native = resolve_natively(call, distinct);
     if (call->not_native != nullptr)
         resolve_by_sql(call, distinct);
     return distinct;

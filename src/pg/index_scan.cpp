@@ -26,17 +26,4 @@ void close_lookup(LookupScan *scan) {
     index_close(scan->index, NoLock);
 }
 
-bool fetch_row(Relation heap, core::RowAddress row, Snapshot snapshot, TupleTableSlot *slot) {
-    // Reading past the end of a file raises an error, so the address must lie inside. The storage manager
-    // remembers the size it last saw. That may be too small, after another backend has grown the table: then
-    // ask again. It cannot be too large: truncation, under an exclusive lock, sends an invalidation that
-    // resets it, and our lock on the table has taken that in.
-    SMgrRelation storage = RelationGetSmgr(heap);
-    const BlockNumber known = storage->smgr_cached_nblocks[MAIN_FORKNUM];
-    if ((known == InvalidBlockNumber || row.block >= known) && row.block >= smgrnblocks(storage, MAIN_FORKNUM))
-        return false;
-    ItemPointerData tid = item_pointer(row);
-    return table_tuple_fetch_row_version(heap, &tid, snapshot, slot);
-}
-
 } // namespace dms_refs

@@ -50,9 +50,6 @@ inline ItemPointerData item_pointer(core::RowAddress row) {
     return tid;
 }
 
-// Fetches the row version at an address into the slot, where it exists and the snapshot sees it.
-bool fetch_row(Relation heap, core::RowAddress row, Snapshot snapshot, TupleTableSlot *slot);
-
 inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
     bool is_null;
     return slot_getattr(slot, attribute, &is_null);

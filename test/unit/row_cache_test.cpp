@@ -11,6 +11,11 @@ using namespace dms_refs::core;
 
 namespace {
 
+// A hint whose parts all follow from one number.
+RowHint hint_of(std::uint32_t n) {
+    return {{n, static_cast<std::uint16_t>(1 + n % 200)}, static_cast<std::int32_t>(1 + n % 1000), static_cast<std::uint16_t>(n % 8192)};
+}
+
 Uuid id_of(std::uint64_t n) {
     Uuid id = {};
     std::memcpy(id.bytes + 8, &n, sizeof n);
@@ -21,12 +26,12 @@ Uuid id_of(std::uint64_t n) {
 
 TEST(RowCache, WithoutRoomForgetsAll) {
     RowCache cache;
-    cache.remember(1, id_of(1), {1, 1});
-    EXPECT_FALSE(cache.find(1, id_of(1)).known());
+    cache.remember(1, id_of(1), hint_of(1));
+    EXPECT_FALSE(cache.find(1, id_of(1)).row.known());
     std::vector<RowCacheEntry> too_few(RowCache::ways - 1);
     cache.adopt(too_few);
-    cache.remember(1, id_of(1), {1, 1});
-    EXPECT_FALSE(cache.find(1, id_of(1)).known());
+    cache.remember(1, id_of(1), hint_of(1));
+    EXPECT_FALSE(cache.find(1, id_of(1)).row.known());
     EXPECT_EQ(cache.capacity(), 0U);
 }
 
@@ -34,14 +39,16 @@ TEST(RowCache, FindsReplacesAndForgets) {
     std::vector<RowCacheEntry> entries(64);
     RowCache cache;
     cache.adopt(entries);
-    cache.remember(1, id_of(1), {10, 3});
-    EXPECT_EQ(cache.find(1, id_of(1)).block, 10U);
-    EXPECT_EQ(cache.find(1, id_of(1)).offset, 3);
-    EXPECT_FALSE(cache.find(2, id_of(1)).known()) << "another table";
-    cache.remember(1, id_of(1), {11, 4});
-    EXPECT_EQ(cache.find(1, id_of(1)).block, 11U);
+    cache.remember(1, id_of(1), hint_of(10));
+    EXPECT_EQ(cache.find(1, id_of(1)).row.block, 10U);
+    EXPECT_EQ(cache.find(1, id_of(1)).row.offset, hint_of(10).row.offset);
+    EXPECT_EQ(cache.find(1, id_of(1)).buffer, hint_of(10).buffer);
+    EXPECT_EQ(cache.find(1, id_of(1)).item, hint_of(10).item);
+    EXPECT_FALSE(cache.find(2, id_of(1)).row.known()) << "another table";
+    cache.remember(1, id_of(1), hint_of(11));
+    EXPECT_EQ(cache.find(1, id_of(1)).row.block, 11U);
     cache.forget(1, id_of(1));
-    EXPECT_FALSE(cache.find(1, id_of(1)).known());
+    EXPECT_FALSE(cache.find(1, id_of(1)).row.known());
 }
 
 TEST(RowCache, NeverReturnsAnotherRow) {
@@ -56,11 +63,11 @@ TEST(RowCache, NeverReturnsAnotherRow) {
         const std::uint64_t n = random() % 600;
         if (random() % 2 == 0) {
             const auto block = static_cast<std::uint32_t>(random());
-            cache.remember(table, id_of(n), {block, 1});
+            cache.remember(table, id_of(n), hint_of(block));
             truth[{table, n}] = block;
-        } else if (const RowAddress row = cache.find(table, id_of(n)); row.known()) {
+        } else if (const RowHint hint = cache.find(table, id_of(n)); hint.row.known()) {
             ++hits;
-            ASSERT_EQ(row.block, (truth[{table, n}]));
+            ASSERT_EQ(hint.row.block, (truth[{table, n}]));
         }
     }
     EXPECT_GT(hits, 1000);
@@ -73,16 +80,16 @@ TEST(RowCache, HotEntriesOutliveAScan) {
     cache.adopt(entries);
     constexpr std::uint64_t hot = 100;
     for (std::uint64_t n = 0; n < hot; ++n)
-        cache.remember(1, id_of(n), {1, 1});
+        cache.remember(1, id_of(n), hint_of(1));
     std::uint64_t found = 0;
     std::uint64_t asked = 0;
     for (std::uint64_t n = 1000; n < 50000; ++n) {
-        cache.remember(1, id_of(n), {1, 1});
+        cache.remember(1, id_of(n), hint_of(1));
         ++asked;
-        if (cache.find(1, id_of(n % hot)).known())
+        if (cache.find(1, id_of(n % hot)).row.known())
             ++found;
         else
-            cache.remember(1, id_of(n % hot), {1, 1});
+            cache.remember(1, id_of(n % hot), hint_of(1));
     }
     EXPECT_GT(found * 5, asked * 4);
 }

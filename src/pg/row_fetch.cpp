@@ -1,0 +1,93 @@
+// Fetching rows by hints: see row_fetch.hpp.
+//
+// What the heap's own fetch by address does, but for one thing: the page is first looked for in the buffer that
+// held it last time, which saves the lookup in the buffer table, and its memory can be prefetched before.
+// State: none; a fetched row pins its buffer until the slot is cleared.
+#include "pg/row_fetch.hpp"
+
+extern "C" {
+#include "storage/buf_internals.h"
+#include "storage/predicate.h"
+}
+
+namespace dms_refs {
+
+namespace {
+
+// Whether a page lies inside the file: reading past its end raises an error. The storage manager remembers the
+// size it last saw. That may be too small, after another backend has grown the table: then ask again. It cannot
+// be too large: truncation, under an exclusive lock, sends an invalidation that resets it, and our lock on the
+// table has taken that in.
+bool page_exists(Relation heap, BlockNumber block) {
+    SMgrRelation storage = RelationGetSmgr(heap);
+    const BlockNumber known = storage->smgr_cached_nblocks[MAIN_FORKNUM];
+    return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(storage, MAIN_FORKNUM);
+}
+
+Buffer read_page(Relation heap, const core::RowHint &hint) {
+    if (hint.buffer > 0 && hint.buffer <= NBuffers && !RelationUsesLocalBuffers(heap) &&
+        compat::read_recent_buffer(heap, hint.row.block, hint.buffer))
+        return hint.buffer;
+    return page_exists(heap, hint.row.block) ? ReadBuffer(heap, hint.row.block) : InvalidBuffer;
+}
+
+} // namespace
+
+void prefetch_row(const core::RowHint &hint) {
+    if (hint.buffer <= 0 || hint.buffer > NBuffers)
+        return;
+    __builtin_prefetch(GetBufferDescriptor(static_cast<uint32>(hint.buffer - 1)));
+    const char *page = static_cast<const char *>(BufferGetBlock(hint.buffer));
+    __builtin_prefetch(page);
+    __builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * (hint.row.offset - 1U) % BLCKSZ);
+    __builtin_prefetch(page + hint.item % BLCKSZ);
+}
+
+bool fetch_row(Relation heap, core::RowHint *hint, Snapshot snapshot, TupleTableSlot *slot) {
+    const Buffer buffer = read_page(heap, *hint);
+    if (!BufferIsValid(buffer))
+        return false;
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    const Page page = BufferGetPage(buffer);
+    compat::test_for_old_snapshot(snapshot, heap, page);
+    bool visible = false;
+    if (hint->row.offset <= PageGetMaxOffsetNumber(page)) {
+        const ItemId item = PageGetItemId(page, hint->row.offset);
+        if (ItemIdIsNormal(item)) {
+            HeapTuple tuple = &reinterpret_cast<BufferHeapTupleTableSlot *>(slot)->base.tupdata;
+            tuple->t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
+            tuple->t_len = ItemIdGetLength(item);
+            tuple->t_tableOid = RelationGetRelid(heap);
+            ItemPointerSet(&tuple->t_self, hint->row.block, hint->row.offset);
+            visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
+            if (visible)
+                PredicateLockTID(heap, &tuple->t_self, snapshot, HeapTupleHeaderGetXmin(tuple->t_data));
+            HeapCheckForSerializableConflictOut(visible, heap, tuple, buffer, snapshot);
+            hint->item = static_cast<uint16>(ItemIdGetOffset(item));
+        }
+    }
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    if (!visible) {
+        ReleaseBuffer(buffer);
+        return false;
+    }
+    hint->buffer = buffer;
+    auto *held = reinterpret_cast<BufferHeapTupleTableSlot *>(slot);
+    ExecStorePinnedBufferHeapTuple(&held->base.tupdata, slot, buffer); // the slot now owns the pin
+    slot->tts_tableOid = RelationGetRelid(heap);
+    return true;
+}
+
+core::RowHint row_hint(TupleTableSlot *slot) {
+    const auto *held = reinterpret_cast<BufferHeapTupleTableSlot *>(slot);
+    core::RowHint hint = {};
+    hint.row = {ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid)};
+    if (BufferIsValid(held->buffer) && !BufferIsLocal(held->buffer)) {
+        hint.buffer = held->buffer;
+        hint.item = static_cast<uint16>(reinterpret_cast<const char *>(held->base.tupdata.t_data) -
+                                        static_cast<const char *>(BufferGetBlock(held->buffer)));
+    }
+    return hint;
+}
+
+} // namespace dms_refs
