@@ -330,17 +330,15 @@ BEGIN
             HINT = format('Forget the store and keep its tables: SELECT dms_refs.unregister_store(%L)', store);
     END IF;
     PERFORM dms_refs.unregister_store(store);
-    SELECT n.nspname INTO space FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid IN (was.reference, was.alias, was.document) ORDER BY c.oid DESC LIMIT 1;
+    -- The schema goes too where it held the store alone; CASCADE is for what depends on the tables, not for it.
+    SELECT min(n.nspname) INTO space FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (was.reference, was.alias, was.document) HAVING count(DISTINCT n.oid) = 1;
     FOREACH t IN ARRAY ARRAY[was.reference, was.alias, was.document] LOOP
         IF EXISTS (SELECT FROM pg_class WHERE oid = t) THEN
             EXECUTE format('DROP TABLE %s %s', t, behave);
         END IF;
     END LOOP;
-    IF cascade THEN
-        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', space);
-    ELSIF space <> 'public' AND space IS NOT NULL THEN
-        -- The schema goes where nothing else lives in it.
+    IF space IS NOT NULL AND space <> 'public' THEN
         BEGIN
             EXECUTE format('DROP SCHEMA %I RESTRICT', space);
         EXCEPTION WHEN dependent_objects_still_exist THEN
@@ -431,7 +429,7 @@ COMMENT ON FUNCTION @extschema@.store_problems(regclass, text, name[], name[], r
 COMMENT ON FUNCTION @extschema@.create_store(name, int, text) IS 'Makes a schema with the tables document, alias and reference, partitioned by their smallint keys 0 to partitions - 1, and registers it as a store; layout edfi or lean. Errors: 42710 where the store exists, 22023 for a bad layout or number';
 COMMENT ON FUNCTION @extschema@.register_store(name, regclass, regclass, regclass, jsonb, name) IS 'Adopts existing tables as a store; columns maps our column names to theirs ({"alias.referentialid": "ref_uuid"}). Errors: 42710 where the store exists, 42P16 with everything that is missing and the statements that mend it';
 COMMENT ON FUNCTION @extschema@.unregister_store(name) IS 'Forgets a store and removes its drop-in functions; its tables stay. Error: 42704 for an unknown store';
-COMMENT ON FUNCTION @extschema@.drop_store(name, boolean) IS 'Drops a store that create_store made, with its tables; cascade also drops everything else in its schema. Errors: 42704 for an unknown store, 55000 for a registered one';
+COMMENT ON FUNCTION @extschema@.drop_store(name, boolean) IS 'Drops a store that create_store made: its tables, its drop-in functions and, where nothing else is in it, its schema; cascade also drops what depends on the tables. Errors: 42704 for an unknown store, 55000 for a registered one';
 COMMENT ON FUNCTION @extschema@.insert_references(bigint, smallint, uuid[], smallint[], boolean, name) IS 'Makes the references of a document equal to the given set. One row: success, and where an id does not resolve false with the distinct invalid ids in input order and nothing written. Errors: 22004 NULL argument, 22023 arrays of different length, 23502 NULL element, 23514 key without a partition, 42704 unknown store';
 COMMENT ON FUNCTION @extschema@.sync_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'Like insert_references; a row a change: action insert, update, delete or invalid, and keep with include_kept. ordinal is the position in the given arrays, from 1; NULL for a deleted reference';
 COMMENT ON FUNCTION @extschema@.diff_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'The rows that sync_references would return, with nothing written; runs on a standby and in read-only transactions';

@@ -63,7 +63,8 @@ std::span<Reference> unique_references(std::span<Reference> sorted, Duplicate &d
 
 std::span<Reference> unique_aliases(std::span<Reference> sorted, Duplicate &duplicate) noexcept {
     return unique(sorted, duplicate, [](const Reference &a, const Reference &b) {
-        return a.alias_id == b.alias_id && a.partition_key == b.partition_key;
+        return a.alias_id == b.alias_id && a.partition_key == b.partition_key && a.document_id == b.document_id &&
+               a.document_key == b.document_key;
     });
 }
 

@@ -36,6 +36,7 @@ struct RowAddress {
     std::uint16_t offset; // from 1; 0 means unknown
 
     bool known() const noexcept { return offset != 0; }
+    bool operator==(const RowAddress &) const noexcept = default;
 };
 
 // One reference as the caller gave it; resolving fills in the second half.
@@ -129,7 +130,7 @@ std::span<Reference> unique_references(std::span<Reference> sorted, Duplicate &d
 // The same for references that came resolved, in alias_order.
 std::span<Reference> unique_aliases(std::span<Reference> sorted, Duplicate &duplicate) noexcept;
 
-// One alias id under two partition keys in references in alias_order: the stored set has room for only one.
+// One alias id with two targets in references in alias_order: the stored set has room for only one.
 Duplicate ambiguous_alias(std::span<const Reference> sorted) noexcept;
 
 // What makes stored equal to given. given in alias_order and without ambiguous aliases, stored in

@@ -41,6 +41,9 @@ struct Call {
     Relation alias;
     Relation reference;     // NULL where the call only resolves
     const char *not_native; // why SQL statements read: NULL where reads are native
+    bool native_fk_checks;  // the settings as the call found them: a trigger may change them meanwhile
+    int lock_parent;
+    bool resolves;          // the references came as ids, to be resolved again when others may have moved them
     Snapshot snapshot;      // the newest of this call, active
     uint64 completions;     // transactions ended before it, 0: not known
     int pushed_snapshots;
@@ -49,7 +52,7 @@ struct Call {
 };
 static_assert(std::is_trivially_destructible_v<Call>);
 
-// What became of one parent.
+// What became of one parent. Where the path is invalid, only given has a meaning: some of it is unresolved.
 struct Outcome {
     core::Counts counts;
     core::CallPath path;
@@ -74,7 +77,7 @@ std::span<core::Reference> resolve(Call *call, std::span<core::Reference> refere
 void refuse_repeated(const core::Duplicate &twice);
 
 // Locks the alias rows that changes insert references to, KEY SHARE, and takes over what a concurrent update
-// has made of them; 23503 where one is gone. Only for native reads.
+// has made of them (above READ COMMITTED: 40001); 23503 where one is gone. Only for native reads.
 void lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes);
 
 // The referential ids of stored references, through their aliases' ids. ids and found run parallel to
@@ -102,8 +105,9 @@ bool lock_parent(Call *call, const Parent &parent, LockTupleMode mode);
 
 // --- reconcile.cpp ---
 
-// Compares the stored set of a parent with resolved references and, where the call writes, makes it equal.
-Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> resolved);
+// Compares the stored set of a parent with its references and, where the call writes, makes it equal. Nothing
+// is written where a reference is unresolved.
+Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> references);
 
 // --- write_direct.cpp, write_sql.cpp ---
 

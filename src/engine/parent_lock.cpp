@@ -17,12 +17,9 @@ const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, 
     *found = false;
     if (root->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && root->rd_rel->relkind != RELKIND_RELATION)
         return "not a table";
-    const Oid oid = leaf_for_key(call->store, Role::document, root, parent.key, &reason);
-    if (reason != nullptr)
+    Relation relation = open_leaf(call->store, Role::document, root, parent.key, RowShareLock, &reason);
+    if (relation == nullptr)
         return reason;
-    if (!OidIsValid(oid))
-        return nullptr;
-    Relation relation = table_open(oid, RowShareLock);
     const Leaf leaf = leaf_of(call->store, Role::document, root, relation);
     if (leaf.not_readable == nullptr) {
         TupleTableSlot *slot = table_slot_create(relation, nullptr);
@@ -41,6 +38,10 @@ const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, 
                              parent.key;
                 break;
             case Locked::gone: break;
+            case Locked::own_change:
+                ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                                errmsg("the document is being changed by the command that calls %s", call->function),
+                                errhint("Consider an AFTER trigger instead of a BEFORE trigger.")));
             }
         }
         close_lookup(&scan);

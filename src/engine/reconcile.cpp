@@ -21,12 +21,12 @@ void push_snapshot(Call *call) {
 void check_privileges(Call *call) {
     AttrNumber columns[max_columns];
     for (int c = 0; c < alias_column::count; ++c)
-        columns[c] = attribute_number(call->alias, call->store.column(Role::alias, c));
+        columns[c] = store_column(call->store, Role::alias, c, call->alias);
     require_privileges(call->alias, ACL_SELECT, {columns, alias_column::count});
     if (call->reference == nullptr)
         return;
     for (int c = 0; c < reference_column::count; ++c)
-        columns[c] = attribute_number(call->reference, call->store.column(Role::reference, c));
+        columns[c] = store_column(call->store, Role::reference, c, call->reference);
     const AclMode mode =
         call->purpose == Purpose::write ? ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
     require_privileges(call->reference, mode, {columns, reference_column::count});
@@ -74,7 +74,8 @@ void apply(Call *call, const Parent &parent, const Outcome &delta, bool parent_l
     const bool inserts = delta.counts.inserted > 0;
     Oid checked[2];
     std::size_t n_checked = 0;
-    if (call->not_native == nullptr && settings.native_fk_checks) {
+    // Triggers before an SQL statement's own may make the very rows that it refers to.
+    if (direct && call->native_fk_checks) {
         if (leaf.parent_key.fires()) {
             checked[n_checked++] = leaf.parent_key.trigger;
             if (inserts && !parent_locked)
@@ -101,6 +102,9 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
     call->function = function;
     call->store = store;
     call->purpose = purpose;
+    call->native_fk_checks = settings.native_fk_checks;
+    call->lock_parent = settings.lock_parent;
+    call->resolves = true;
     if (purpose == Purpose::write) {
         PreventCommandIfReadOnly(function);
         PreventCommandIfParallelMode(function);
@@ -149,42 +153,64 @@ void end_call(Call *call) {
     MemoryContextDelete(call->context);
 }
 
-Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> resolved) {
+namespace {
+
+bool all_resolved(std::span<const Reference> references) {
+    return std::all_of(references.begin(), references.end(), [](const Reference &r) { return r.resolved; });
+}
+
+// The parent's stored set and references as the snapshot shows them.
+Outcome read_and_compare(Call *call, const Parent &parent, std::span<Reference> references) {
+    if (!all_resolved(references)) {
+        Outcome outcome = {};
+        outcome.given = references;
+        outcome.path = CallPath::invalid;
+        return outcome;
+    }
+    sort_unless_sorted(references, alias_order);
+    if (const Duplicate twice = ambiguous_alias(references))
+        ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+                        errmsg("references %d and %d name the same alias id with different targets",
+                               Min(twice.first, twice.second), Max(twice.first, twice.second)),
+                        errdetail("The stored set of a document holds an alias id once.")));
+    return compare(call, references, read_stored_set(call, parent, references.size(), call->snapshot));
+}
+
+} // namespace
+
+Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> references) {
     if (call->has_written) {
         refresh_snapshot(call);
         call->has_written = false;
     }
     open_reference_leaf(call, parent.key);
-    sort_unless_sorted(resolved, alias_order);
-    if (const Duplicate twice = ambiguous_alias(resolved))
-        ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
-                        errmsg("references %d and %d have the same alias id under different partition keys",
-                               Min(twice.first, twice.second), Max(twice.first, twice.second)),
-                        errdetail("The stored set holds an alias id once.")));
-
-    std::span<StoredReference> stored = read_stored_set(call, parent, resolved.size(), call->snapshot);
-    Outcome outcome = compare(call, resolved, stored);
-    if (call->purpose != Purpose::write)
+    Outcome outcome = read_and_compare(call, parent, references);
+    if (call->purpose != Purpose::write || outcome.path == CallPath::invalid)
         return outcome;
 
-    bool locked = false;
+    const bool unchanged = outcome.counts.unchanged();
+    const bool lock = call->lock_parent == lock_always || (call->lock_parent == lock_on_change && !unchanged);
     bool exists = false;
-    if (settings.lock_parent == lock_always || (settings.lock_parent == lock_on_change && !outcome.counts.unchanged())) {
+    if (lock) {
         const uint64 before = call->completions;
         exists = lock_parent(call, parent, LockTupleNoKeyExclusive);
-        locked = true;
         refresh_snapshot(call);
         if (IsolationUsesXactSnapshot()) {
-            require_unchanged_since_snapshot(call, parent, stored);
+            require_unchanged_since_snapshot(call, parent, outcome.stored);
         } else if (before == 0 || before != call->completions) {
-            // Somebody committed since the first reading; it may have been a writer of this parent.
-            stored = read_stored_set(call, parent, stored.size(), call->snapshot);
-            outcome = compare(call, resolved, stored);
+            // Somebody committed since the first reading: perhaps a writer of this parent, or of an alias. What
+            // was read before the lock counts for nothing.
+            if (call->resolves) {
+                for (Reference &reference : references)
+                    reference.resolved = false;
+                references = resolve(call, references, nullptr);
+            }
+            outcome = read_and_compare(call, parent, references);
         }
     }
-    if (outcome.counts.unchanged())
+    if (outcome.path == CallPath::invalid || outcome.counts.unchanged())
         return outcome;
-    apply(call, parent, outcome, locked, exists);
+    apply(call, parent, outcome, lock, exists);
     call->has_written = true;
     return outcome;
 }

@@ -57,13 +57,12 @@ struct AliasLeaf {
 // NULL, or why the leaf of a key cannot be read natively; then nothing is open.
 const char *open_alias_leaf(Call *call, const Reference &first, LOCKMODE lock, AliasLeaf *opened) {
     const char *reason = nullptr;
-    const Oid oid = leaf_for_key(call->store, Role::alias, call->alias, first.partition_key, &reason);
+    opened->relation = open_leaf(call->store, Role::alias, call->alias, first.partition_key, lock, &reason);
     if (reason != nullptr)
         return reason;
-    if (!OidIsValid(oid))
+    if (opened->relation == nullptr)
         raise_no_partition(call->alias, call->store.column(Role::alias, alias_column::partition_key),
                            first.partition_key, first.ordinal);
-    opened->relation = table_open(oid, lock);
     opened->leaf = leaf_of(call->store, Role::alias, call->alias, opened->relation);
     if (opened->leaf.not_readable != nullptr) {
         table_close(opened->relation, NoLock);
@@ -218,6 +217,73 @@ std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplic
     return distinct;
 }
 
+namespace {
+
+// Finds the alias of a reference by its id, under a snapshot. False where there is none.
+bool find_by_id(const AliasLeaf &alias, const Reference &reference, Snapshot snapshot) {
+    Datum values[alias_column::count] = {};
+    values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
+    values[alias_column::id] = Int64GetDatum(reference.alias_id);
+    LookupScan scan = open_lookup(alias.relation, alias.leaf.by_id, snapshot, alias.slot);
+    start_lookup(&scan, values);
+    const bool found = next_row(&scan);
+    close_lookup(&scan);
+    return found;
+}
+
+bool find_latest(const AliasLeaf &alias, const Reference &reference) {
+    PushActiveSnapshot(GetLatestSnapshot());
+    const bool found = find_by_id(alias, reference, GetActiveSnapshot());
+    PopActiveSnapshot();
+    return found;
+}
+
+// Locks the alias row of one reference. False where there is none any more.
+bool lock_alias(Call *call, const AliasLeaf &alias, Reference *reference) {
+    // Without an address the caller resolved it elsewhere, and said which document to store.
+    const bool resolved_here = reference->alias_row.known();
+    for (;;) {
+        if (!reference->alias_row.known()) {
+            if (!find_by_id(alias, *reference, call->snapshot))
+                return false;
+            reference->alias_row = row_address(alias.slot->tts_tid);
+        }
+        Reference latest = *reference;
+        switch (lock_row(alias.relation, reference->alias_row, call->snapshot, LockTupleKeyShare, alias.slot)) {
+        case Locked::gone: return false;
+        case Locked::own_change:
+            // By a trigger, perhaps: the call's snapshot sees the newer version.
+            if (reference->alias_row.known() && !find_by_id(alias, *reference, call->snapshot))
+                return false;
+            reference->alias_row = row_address(alias.slot->tts_tid);
+            take_alias(alias, &latest);
+            break;
+        case Locked::locked:
+            if (!superseded(alias.slot))
+                return true;
+            // Updated, but not in its key. What counts is whether that has been committed.
+            if (!find_latest(alias, *reference))
+                return false;
+            if (row_address(alias.slot->tts_tid) == reference->alias_row)
+                return true;
+            if (IsolationUsesXactSnapshot())
+                raise_serialization_failure("update");
+            [[fallthrough]];
+        case Locked::followed:
+            take_alias(alias, &latest);
+            if (latest.alias_id != reference->alias_id)
+                return false;
+            if (resolved_here)
+                *reference = latest;
+            return true;
+        }
+        if (resolved_here)
+            *reference = latest;
+    }
+}
+
+} // namespace
+
 void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes) {
     const auto room = allocate<Reference *>(call->scratch, changes.size());
     std::size_t n = 0;
@@ -231,47 +297,17 @@ void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change
 
     // The foreign key's own trigger would lock root and leaf ROW SHARE too.
     LockRelationOid(RelationGetRelid(call->alias), RowShareLock);
-    for (std::size_t from = 0; from < n;) {
+    for (std::size_t i = 0; i < n;) {
         AliasLeaf alias;
-        if (const char *reason = open_alias_leaf(call, *inserted[from], RowShareLock, &alias))
+        if (const char *reason = open_alias_leaf(call, *inserted[i], RowShareLock, &alias))
             elog(ERROR, "alias table stopped being readable: %s", reason);
-        LookupScan scan = {};
-        std::size_t i = from;
-        for (; i < n && inserted[i]->partition_key == inserted[from]->partition_key; ++i) {
+        const int16 key = inserted[i]->partition_key;
+        for (; i < n && inserted[i]->partition_key == key; ++i) {
             CHECK_FOR_INTERRUPTS();
-            Reference &reference = *inserted[i];
-            const bool by_id = !reference.alias_row.known();
-            if (by_id) {
-                if (scan.scan == nullptr)
-                    scan = open_lookup(alias.relation, alias.leaf.by_id, call->snapshot, alias.slot);
-                Datum values[alias_column::count] = {};
-                values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
-                values[alias_column::id] = Int64GetDatum(reference.alias_id);
-                start_lookup(&scan, values);
-                if (!next_row(&scan))
-                    raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
-                reference.alias_row = row_address(alias.slot->tts_tid);
-            }
-            const Locked locked =
-                lock_row(alias.relation, reference.alias_row, call->snapshot, LockTupleKeyShare, alias.slot);
-            if (locked == Locked::locked)
-                continue;
-            const int64 alias_id = reference.alias_id;
-            if (locked == Locked::gone)
-                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
-            // Changed while we waited. Another id is another alias; another document is the one to store,
-            // unless the caller resolved it elsewhere and said which.
-            Reference latest = reference;
-            take_alias(alias, &latest);
-            if (latest.alias_id != alias_id)
-                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, &reference);
-            if (!by_id)
-                reference = latest;
+            if (!lock_alias(call, alias, inserted[i]))
+                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, inserted[i]);
         }
-        if (scan.scan != nullptr)
-            close_lookup(&scan);
         close_alias_leaf(&alias);
-        from = i;
     }
 }
 

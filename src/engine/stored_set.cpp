@@ -12,8 +12,9 @@ void open_reference_leaf(Call *call, int16 key) {
         return;
     close_reference_leaf(call);
     const char *reason = nullptr;
-    const Oid oid = leaf_for_key(call->store, Role::reference, call->reference, key, &reason);
-    if (reason == nullptr && !OidIsValid(oid))
+    const LOCKMODE lock = call->purpose == Purpose::write ? RowExclusiveLock : AccessShareLock;
+    Relation leaf = open_leaf(call->store, Role::reference, call->reference, key, lock, &reason);
+    if (reason == nullptr && leaf == nullptr)
         ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
                         errmsg("no partition of relation \"%s\" found for partition key %d",
                                RelationGetRelationName(call->reference), key),
@@ -23,9 +24,12 @@ void open_reference_leaf(Call *call, int16 key) {
                         errtable(call->reference)));
     if (reason != nullptr && call->not_native == nullptr)
         call->not_native = reason;
-    if (call->not_native != nullptr)
+    if (call->not_native != nullptr) {
+        if (leaf != nullptr)
+            table_close(leaf, NoLock);
         return;
-    open.relation = table_open(oid, call->purpose == Purpose::write ? RowExclusiveLock : AccessShareLock);
+    }
+    open.relation = leaf;
     open.leaf = leaf_of(call->store, Role::reference, call->reference, open.relation);
     open.key = key;
     if (open.leaf.not_readable != nullptr) {

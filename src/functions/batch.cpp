@@ -23,6 +23,12 @@ struct DocumentResult {
     Datum invalid; // in the caller's memory
 };
 
+std::span<const Uuid> invalid_of(const DocumentResult &result) {
+    const auto *array = reinterpret_cast<const ArrayType *>(DatumGetPointer(result.invalid));
+    return {reinterpret_cast<const Uuid *>(ARR_DATA_PTR(array)),
+            static_cast<std::size_t>(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)))};
+}
+
 std::span<Document> document_arguments(FunctionCallInfo fcinfo, MemoryContext context, std::size_t n_references) {
     const auto ids = bigint_array(fcinfo, 0, "parent_document_ids");
     const auto keys = smallint_array(fcinfo, 1, "parent_document_partition_keys");
@@ -111,26 +117,38 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
         DocumentResult &result = results[static_cast<std::size_t>(document->ordinal - 1)];
         result = {};
         const auto own = references_of(&call, *document, given, resolved);
-        const auto invalid = invalid_ids(own, per_document);
+        const Outcome outcome = reconcile(&call, document->parent, own);
+        const auto invalid =
+            outcome.path == CallPath::invalid ? invalid_ids(outcome.given, per_document) : std::span<Uuid>();
+        result.counts = outcome.counts;
+        result.path = outcome.path;
         result.invalid = uuid_array_datum(invalid);
-        if (invalid.empty()) {
-            const Outcome outcome = reconcile(&call, document->parent, own);
-            result.counts = outcome.counts;
-            result.path = outcome.path;
-            continue;
-        }
-        if (abort_on_invalid)
+        if (!invalid.empty() && abort_on_invalid)
             ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
                             errmsg("document %d of the batch has %zu invalid references", document->ordinal,
                                    invalid.size()),
                             errdetail("The first is %s.", DatumGetCString(DirectFunctionCall1(
                                                               uuid_out, PointerGetDatum(invalid[0].bytes)))),
                             errhint("With on_invalid => 'skip' the other documents are written.")));
-        result.path = CallPath::invalid;
     }
     call.scratch = call.context;
+
+    // In the order of the documents, as they were given.
+    std::size_t n_invalid = 0;
+    for (const DocumentResult &result : results)
+        n_invalid += invalid_of(result).size();
+    const auto unresolved = allocate<Reference>(call.context, n_invalid);
+    n_invalid = 0;
+    for (const DocumentResult &result : results) {
+        for (const Uuid &id : invalid_of(result)) {
+            unresolved[n_invalid] = {};
+            unresolved[n_invalid].id = id;
+            unresolved[n_invalid].ordinal = static_cast<int32>(n_invalid);
+            ++n_invalid;
+        }
+    }
     const bool one = documents.size() == 1;
-    remember_invalid(invalid_ids(resolved, call.context), one ? documents[0].parent.id : 0,
+    remember_invalid(invalid_ids(unresolved, call.context), one ? documents[0].parent.id : 0,
                      one ? documents[0].parent.key : static_cast<int16>(0), !one);
 
     ReturnSetInfo *set = begin_set(fcinfo);

@@ -12,24 +12,23 @@ using namespace core;
 
 struct Synced {
     bool valid;
-    std::span<Reference> references; // resolved or not, in resolve order
     std::span<Uuid> invalid;
-    Outcome outcome; // where valid
+    Outcome outcome;
 };
 
-// The common part: resolve, and where every reference is valid, compare or write.
+// The common part: resolve, compare and, where the purpose is to write, write.
 Synced sync(Call *call, FunctionCallInfo fcinfo, const char *function, Purpose purpose, int store_position) {
     require_not_null(fcinfo, 4, "is_pure_insert"); // a hint, which the stored set itself answers at no cost
     const Parent parent = parent_arguments(fcinfo);
     begin_call(call, function, store_argument(fcinfo, store_position), purpose);
     Synced synced = {};
     Duplicate twice;
-    synced.references = resolve(call, reference_arguments(fcinfo, 2, call->context), &twice);
+    const auto references = resolve(call, reference_arguments(fcinfo, 2, call->context), &twice);
     refuse_repeated(twice);
-    synced.invalid = invalid_ids(synced.references, call->context);
-    synced.valid = synced.invalid.empty();
-    if (synced.valid)
-        synced.outcome = reconcile(call, parent, synced.references);
+    synced.outcome = reconcile(call, parent, references);
+    synced.valid = synced.outcome.path != CallPath::invalid;
+    if (!synced.valid)
+        synced.invalid = invalid_ids(synced.outcome.given, call->context);
     remember_invalid(synced.invalid, parent.id, parent.key, false);
     return synced;
 }
@@ -50,9 +49,10 @@ void put_reference(ReturnSetInfo *set, const char *action, const Reference &refe
 // Invalid references alone, by position; or what changed: given references by position, then removed ones.
 void put_changes(Call *call, ReturnSetInfo *set, const Synced &synced, bool include_kept) {
     if (!synced.valid) {
-        std::sort(synced.references.begin(), synced.references.end(),
+        const auto references = synced.outcome.given;
+        std::sort(references.begin(), references.end(),
                   [](const Reference &a, const Reference &b) { return a.ordinal < b.ordinal; });
-        for (const Reference &reference : synced.references)
+        for (const Reference &reference : references)
             if (!reference.resolved)
                 put_reference(set, "invalid", reference);
         return;
@@ -143,6 +143,7 @@ DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
 
     Call call;
     begin_call(&call, "apply_resolved_references", store_argument(fcinfo, 7), Purpose::write);
+    call.resolves = false;
     const auto given = allocate<Reference>(call.context, keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         given[i] = {};

@@ -13,6 +13,22 @@ struct Ways {
     NameData where = {};
 };
 
+// Why a table does not have a store's columns: NULL where it does. The view must show a broken store, not fail.
+const char *columns_missing(const Store &store, Role role, Relation relation) {
+    TupleDesc columns = RelationGetDescr(relation);
+    for (int c = 0; c < column_counts[static_cast<int>(role)]; ++c) {
+        bool found = false;
+        for (int i = 0; i < columns->natts && !found; ++i) {
+            const Form_pg_attribute attribute = TupleDescAttr(columns, i);
+            found = !attribute->attisdropped && namestrcmp(&attribute->attname, store.column(role, c)) == 0 &&
+                    attribute->atttypid == column_types[static_cast<int>(role)][c];
+        }
+        if (!found)
+            return psprintf("column \"%s\" is gone, renamed or of another type", store.column(role, c));
+    }
+    return nullptr;
+}
+
 // Looks at every leaf of one table: one that is not served natively is what a DBA wants to know.
 void inspect(const Store &store, Role role, Ways *ways) {
     Relation root = try_table_open(store.table(role), AccessShareLock);
@@ -31,8 +47,12 @@ void inspect(const Store &store, Role role, Ways *ways) {
             ways->where = relation->rd_rel->relname;
         }
     };
-    if (const char *reason = root_not_readable(root)) {
+    if (const char *reason = columns_missing(store, role, root)) {
         note(root, reason, reason);
+    } else if (role == Role::document) {
+        // Only locked, never read: any table with these columns will do.
+    } else if (const char *unreadable = root_not_readable(root)) {
+        note(root, unreadable, unreadable);
     } else if (root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) {
         const PartitionDesc partitions = RelationGetPartitionDesc(root, true);
         const char *not_by_key = nullptr;
@@ -62,11 +82,13 @@ DMS_REFS_FUNCTION(dms_refs_store_engine) {
     static TupleDesc row_type = nullptr;
     const Store store = find_store(NameStr(*PG_GETARG_NAME(0)));
     Ways ways;
-    if (settings.engine == engine_sql) {
+    inspect(store, Role::document, &ways);
+    if (ways.not_readable == nullptr && settings.engine == engine_sql)
         ways.not_readable = ways.not_writable = "dms_refs.engine is sql";
-    } else {
+    if (ways.not_readable == nullptr) {
         inspect(store, Role::alias, &ways);
-        inspect(store, Role::reference, &ways);
+        if (ways.not_readable == nullptr)
+            inspect(store, Role::reference, &ways);
     }
     const char *reason = ways.not_readable ? ways.not_readable : ways.not_writable;
     if (reason != nullptr && NameStr(ways.where)[0] != '\0')

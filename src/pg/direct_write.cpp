@@ -25,14 +25,14 @@ void leave_out(TriggerDesc *triggers, std::span<const Oid> checked) {
     triggers->trig_insert_after_row = insert_after_row;
 }
 
-[[noreturn]] void serialization_failure(const char *what) {
+} // namespace
+
+void raise_serialization_failure(const char *concurrent) {
     ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                    errmsg("could not serialize access due to concurrent %s", what),
+                    errmsg("could not serialize access due to concurrent %s", concurrent),
                     errhint("The transaction might succeed if retried.")));
     pg_unreachable();
 }
-
-} // namespace
 
 DirectTarget *open_direct(Relation relation, std::span<const Oid> checked_triggers) {
     auto *target = allocate<DirectTarget>(CurrentMemoryContext, 1).data();
@@ -141,18 +141,19 @@ bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
             return false;
         case TM_Deleted:
             if (IsolationUsesXactSnapshot())
-                serialization_failure("delete");
+                raise_serialization_failure("delete");
             return false;
         case TM_Updated: {
             if (IsolationUsesXactSnapshot())
-                serialization_failure("update");
+                raise_serialization_failure("update");
             if (target->lock_slot == nullptr) {
                 const MemoryContext before = MemoryContextSwitchTo(target->estate->es_query_cxt);
                 target->lock_slot = table_slot_create(target->relation, &target->estate->es_tupleTable);
                 MemoryContextSwitchTo(before);
             }
-            if (lock_row(target->relation, row_address(tid), snapshot, LockTupleExclusive, target->lock_slot) ==
-                    Locked::gone ||
+            const Locked locked =
+                lock_row(target->relation, row_address(tid), snapshot, LockTupleExclusive, target->lock_slot);
+            if (locked == Locked::gone || locked == Locked::own_change ||
                 !still_wanted(target->lock_slot, argument))
                 return false;
             tid = target->lock_slot->tts_tid;
@@ -161,6 +162,13 @@ bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
         default: elog(ERROR, "unexpected result %d of deleting a row", result);
         }
     }
+}
+
+bool superseded(TupleTableSlot *locked) {
+    // Read without the page's lock: a version that is being written at this moment comes after us either way.
+    const auto *held = reinterpret_cast<const BufferHeapTupleTableSlot *>(locked);
+    const HeapTupleHeader header = held->base.tuple->t_data;
+    return !ItemPointerEquals(&header->t_ctid, &locked->tts_tid);
 }
 
 Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, TupleTableSlot *slot) {
@@ -173,12 +181,11 @@ Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, Lock
     switch (result) {
     case TM_Ok: return failure.traversed ? Locked::followed : Locked::locked;
     case TM_SelfModified:
-        // This command's own trigger, or an earlier command of the transaction, changed it after the snapshot.
-        return Locked::gone;
-    case TM_Updated: serialization_failure("update");
+    case TM_Invisible: return Locked::own_change;
+    case TM_Updated: raise_serialization_failure("update");
     case TM_Deleted:
         if (!follow)
-            serialization_failure("delete");
+            raise_serialization_failure("delete");
         return Locked::gone;
     default: elog(ERROR, "unexpected result %d of locking a row", result);
     }

@@ -44,11 +44,17 @@ void insert_rows(DirectTarget *target, std::span<TupleTableSlot *> rows, bool co
 bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
                 bool (*still_wanted)(TupleTableSlot *latest, const void *argument), const void *argument);
 
-enum class Locked { locked, followed, gone };
+enum class Locked { locked, followed, gone, own_change };
 
 // Locks the latest version of a row that the snapshot saw, waiting for whoever holds it. `followed`: there was
 // a newer version than the address named, and it is now in the slot. `gone`: deleted (READ COMMITTED; above
-// that, 40001 for both).
+// that, 40001 for both). `own_change`: this transaction has changed it since; look it up again.
+// A KEY SHARE lock does not follow updates that leave the key alone: see superseded().
+// Whether a newer version of a just locked row has been written, committed or not.
+bool superseded(TupleTableSlot *locked);
+
+[[noreturn]] void raise_serialization_failure(const char *concurrent);
+
 Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, TupleTableSlot *slot);
 
 } // namespace dms_refs

@@ -26,4 +26,12 @@ void close_lookup(LookupScan *scan) {
     index_close(scan->index, NoLock);
 }
 
+void raise_null_column(TupleTableSlot *slot, AttrNumber attribute) {
+    ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+                    errmsg("column \"%s\" of a stored row is null",
+                           NameStr(TupleDescAttr(slot->tts_tupleDescriptor, attribute - 1)->attname)),
+                    errhint("A store's columns must not hold nulls.")));
+    pg_unreachable();
+}
+
 } // namespace dms_refs

@@ -40,6 +40,8 @@ inline bool next_row(LookupScan *scan) {
 
 void close_lookup(LookupScan *scan);
 
+[[noreturn]] void raise_null_column(TupleTableSlot *slot, AttrNumber attribute);
+
 inline core::RowAddress row_address(const ItemPointerData &tid) {
     return {ItemPointerGetBlockNumberNoCheck(&tid), ItemPointerGetOffsetNumberNoCheck(&tid)};
 }
@@ -50,9 +52,13 @@ inline ItemPointerData item_pointer(core::RowAddress row) {
     return tid;
 }
 
+// A column that must hold a value: 23502 where it is null.
 inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
     bool is_null;
-    return slot_getattr(slot, attribute, &is_null);
+    const Datum value = slot_getattr(slot, attribute, &is_null);
+    if (unlikely(is_null))
+        raise_null_column(slot, attribute);
+    return value;
 }
 
 } // namespace dms_refs

@@ -18,6 +18,7 @@ Oid config_table = InvalidOid;    // InvalidOid: look it up; every store must be
 uint64 generation = 0;
 
 void forget_stores() {
+    // Their statements too: every entry gets another generation when it is read again.
     config_table = InvalidOid;
     ++generation;
     if (stores == nullptr)
@@ -63,10 +64,13 @@ void relation_changed(Datum, Oid relation) {
     }
 }
 
-// A function moved or renamed, or a schema renamed: which store a drop-in serves may have changed.
-void function_changed(Datum, int, uint32) {
-    if (drop_ins == nullptr)
+// A function moved or renamed, or a schema renamed: which store a drop-in serves may have changed, and so may
+// the names in saved statements.
+void name_changed(Datum, int cache, uint32) {
+    if (stores == nullptr)
         return;
+    if (cache == NAMESPACEOID)
+        forget_stores();
     HASH_SEQ_STATUS all;
     hash_seq_init(&all, drop_ins);
     while (auto *entry = static_cast<DropInEntry *>(hash_seq_search(&all)))
@@ -148,34 +152,39 @@ bool read_store(const char *name, Store *store) {
 bool read_store_of_schema(Oid schema, NameData *name) {
     Relation config = open_config_table();
     const char *schema_name = get_namespace_name(schema);
+    int best = 0;
     SysScanDesc scan = systable_beginscan(config, InvalidOid, false, nullptr, 0, nullptr);
-    bool found = false;
     while (HeapTuple tuple = systable_getnext(scan)) {
         bool is_null;
         const Datum drop_in = config_value(tuple, config, "drop_in_schema", &is_null);
         if (is_null)
             continue;
         const Oid reference = DatumGetObjectId(config_value(tuple, config, "reference", &is_null));
-        // By the schema's name; a renamed schema is still the one that holds the store's tables.
-        const bool by_name = schema_name != nullptr && strcmp(NameStr(*DatumGetName(drop_in)), schema_name) == 0;
-        if (by_name || get_rel_namespace(reference) == schema) {
+        // The schema was recorded by name. A renamed one is known by the tables that it holds, and then the
+        // recorded name is nobody's; another schema may have taken its name since.
+        const char *recorded = NameStr(*DatumGetName(drop_in));
+        const bool by_name = schema_name != nullptr && strcmp(recorded, schema_name) == 0;
+        const bool by_tables = get_rel_namespace(reference) == schema;
+        const int score = by_name && by_tables                                                 ? 3
+                          : by_tables && !OidIsValid(get_namespace_oid(recorded, true)) ? 2
+                          : by_name                                                            ? 1
+                                                                                               : 0;
+        if (score > best) {
             *name = *DatumGetName(config_value(tuple, config, "store", &is_null));
-            found = true;
-            if (by_name)
-                break;
+            best = score;
         }
     }
     systable_endscan(scan);
     table_close(config, AccessShareLock);
-    return found;
+    return best > 0;
 }
 
 } // namespace
 
 void register_store_invalidation() {
     CacheRegisterRelcacheCallback(relation_changed, 0);
-    CacheRegisterSyscacheCallback(PROCOID, function_changed, 0);
-    CacheRegisterSyscacheCallback(NAMESPACEOID, function_changed, 0);
+    CacheRegisterSyscacheCallback(PROCOID, name_changed, 0);
+    CacheRegisterSyscacheCallback(NAMESPACEOID, name_changed, 0);
 }
 
 namespace {
@@ -236,7 +245,7 @@ Store find_store_of_function(Oid function) {
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                             errmsg("no store has its drop-in functions in schema \"%s\"",
                                    schema_name ? schema_name : "?"),
-                            errhint("Register one: dms_refs.register_store(…, drop_in_schema => …).")));
+                            errhint("Register one: dms_refs.register_store(…, drop_in_schema => ...).")));
         }
         entry = static_cast<DropInEntry *>(hash_search(drop_ins, &function, HASH_ENTER, nullptr));
         entry->store = name;
@@ -257,6 +266,19 @@ AttrNumber attribute_number(Relation relation, const char *column) {
              errmsg("column \"%s\" of relation \"%s\" does not exist", column, RelationGetRelationName(relation)),
              errhint("A store's columns are known by name: after renaming one, unregister and register the store.")));
     pg_unreachable();
+}
+
+AttrNumber store_column(const Store &store, Role role, int column, Relation relation) {
+    const AttrNumber number = attribute_number(relation, store.column(role, column));
+    const Oid type = TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid;
+    const Oid wanted = column_types[static_cast<int>(role)][column];
+    if (type != wanted)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("column \"%s\" of relation \"%s\" is of type %s but store \"%s\" needs %s",
+                               store.column(role, column), RelationGetRelationName(relation), format_type_be(type),
+                               NameStr(store.name), format_type_be(wanted)),
+                        errhint("Give the column its type back, or unregister the store.")));
+    return number;
 }
 
 } // namespace dms_refs

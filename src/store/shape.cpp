@@ -9,13 +9,6 @@ namespace dms_refs {
 
 namespace {
 
-const Oid column_types[role_count][max_columns] = {
-    {INT2OID, INT8OID},
-    {INT2OID, UUIDOID, INT8OID, INT2OID, INT8OID},
-    {INT2OID, INT8OID, INT8OID, INT2OID, INT2OID, INT8OID},
-};
-const int column_counts[role_count] = {document_column::count, alias_column::count, reference_column::count};
-
 const char *relation_not_readable(Relation relation) {
     switch (relation->rd_rel->relkind) {
     case RELKIND_RELATION: break;
@@ -140,14 +133,22 @@ void find_foreign_keys(const Store &store, Relation relation, Leaf *leaf) {
     if (relation->trigdesc == nullptr)
         return;
     namespace r = reference_column;
-    Relation document = table_open(store.table(Role::document), AccessShareLock);
-    Relation alias = table_open(store.table(Role::alias), AccessShareLock);
+    // A dropped table has no foreign keys to it.
+    Relation document = try_table_open(store.table(Role::document), AccessShareLock);
+    Relation alias = try_table_open(store.table(Role::alias), AccessShareLock);
+    if (document == nullptr || alias == nullptr) {
+        if (document != nullptr)
+            table_close(document, NoLock);
+        if (alias != nullptr)
+            table_close(alias, NoLock);
+        return;
+    }
     const AttrNumber parent_from[] = {leaf->attributes[r::parent_key], leaf->attributes[r::parent_id]};
-    const AttrNumber parent_to[] = {attribute_number(document, store.column(Role::document, document_column::partition_key)),
-                                    attribute_number(document, store.column(Role::document, document_column::id))};
+    const AttrNumber parent_to[] = {store_column(store, Role::document, document_column::partition_key, document),
+                                    store_column(store, Role::document, document_column::id, document)};
     const AttrNumber alias_from[] = {leaf->attributes[r::alias_key], leaf->attributes[r::alias_id]};
-    const AttrNumber alias_to[] = {attribute_number(alias, store.column(Role::alias, alias_column::partition_key)),
-                                   attribute_number(alias, store.column(Role::alias, alias_column::id))};
+    const AttrNumber alias_to[] = {store_column(store, Role::alias, alias_column::partition_key, alias),
+                                   store_column(store, Role::alias, alias_column::id, alias)};
     const Oid types[] = {INT2OID, INT8OID};
     for (int i = 0; i < relation->trigdesc->numtriggers; ++i) {
         const Trigger &trigger = relation->trigdesc->triggers[i];
@@ -208,7 +209,7 @@ const char *indexes_not_writable(Relation relation) {
 const char *not_writable(Relation root, Relation relation, Leaf *leaf) {
     if (root->rd_rules != nullptr)
         return "rules on the table";
-    if (root->rd_rel->relispartition && root != relation)
+    if (root->rd_rel->relispartition)
         return "the table is itself a partition";
     if (const TriggerDesc *t = root->trigdesc;
         t != nullptr && (t->trig_insert_before_statement || t->trig_insert_after_statement ||
@@ -229,7 +230,7 @@ Leaf describe_leaf(const Store &store, Role role, Relation root, Relation relati
     leaf.relation = RelationGetRelid(relation);
     leaf.not_readable = relation_not_readable(relation);
     for (int c = 0; c < column_counts[static_cast<int>(role)]; ++c)
-        leaf.attributes[c] = attribute_number(relation, store.column(role, c));
+        leaf.attributes[c] = store_column(store, role, c, relation);
     if (leaf.not_readable != nullptr) {
         leaf.not_writable = leaf.not_readable;
         return leaf;
@@ -311,7 +312,7 @@ const char *root_not_readable(Relation root) {
         if (has_subclass(RelationGetRelid(root)))
             return "inheritance children";
     }
-    if (root->rd_rel->relrowsecurity && check_enable_rls(RelationGetRelid(root), InvalidOid, true) != RLS_NONE)
+    if (root->rd_rel->relrowsecurity && check_enable_rls(RelationGetRelid(root), InvalidOid, true) == RLS_ENABLED)
         return "row security is in force";
     return nullptr;
 }
@@ -352,6 +353,22 @@ Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const 
     mapped->leaf = partitions->oids[index];
     mapped->generation = generation;
     return mapped->leaf;
+}
+
+Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCKMODE lock, const char **not_native) {
+    for (;;) {
+        const Oid leaf = leaf_for_key(store, role, root, key, not_native);
+        if (!OidIsValid(leaf))
+            return nullptr;
+        Relation relation = try_table_open(leaf, lock);
+        // While we waited for the lock a partition may have been attached that takes the key from the default
+        // partition; the lock has taken in what the server says of it.
+        if (relation != nullptr && leaf_for_key(store, role, root, key, not_native) == leaf)
+            return relation;
+        if (relation != nullptr)
+            table_close(relation, lock);
+        CHECK_FOR_INTERRUPTS();
+    }
 }
 
 Leaf leaf_of(const Store &store, Role role, Relation root, Relation relation) {

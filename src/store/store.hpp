@@ -27,6 +27,14 @@ namespace reference_column {
 enum : int { parent_key, parent_id, alias_id, alias_key, document_key, document_id, count };
 }
 
+inline constexpr Oid column_types[role_count][max_columns] = {
+    {INT2OID, INT8OID},
+    {INT2OID, UUIDOID, INT8OID, INT2OID, INT8OID},
+    {INT2OID, INT8OID, INT8OID, INT2OID, INT2OID, INT8OID},
+};
+inline constexpr int column_counts[role_count] = {document_column::count, alias_column::count,
+                                                  reference_column::count};
+
 struct StoreEntry;
 
 struct Store {
@@ -82,6 +90,9 @@ Store find_store_of_function(Oid function);
 // root must be open and locked.
 Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const char **not_native);
 
+// Opens and locks that leaf; NULL where leaf_for_key finds none.
+Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCKMODE lock, const char **not_native);
+
 // What is known of an open, locked leaf of an open, locked root.
 Leaf leaf_of(const Store &store, Role role, Relation root, Relation leaf);
 
@@ -90,5 +101,9 @@ const char *root_not_readable(Relation root);
 
 // The number of a named column, 42703 where it is gone.
 AttrNumber attribute_number(Relation relation, const char *column);
+
+// The number of one of the store's columns in a table or leaf, 42703 where it is gone, 42804 where it has
+// another type than ours.
+AttrNumber store_column(const Store &store, Role role, int column, Relation relation);
 
 } // namespace dms_refs
