@@ -78,7 +78,8 @@ void refuse_repeated(const core::Duplicate &twice);
 
 // Locks the alias rows that changes insert references to, KEY SHARE, and takes over what a concurrent update
 // has made of them (above READ COMMITTED: 40001); 23503 where one is gone. Only for native reads.
-void lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes);
+// Returns NULL, or why they cannot be looked at natively; then the foreign key is its trigger's to check.
+const char *lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes);
 
 // The referential ids of stored references, through their aliases' ids. ids and found run parallel to
 // changes; only removed ones are looked up.

@@ -84,9 +84,13 @@ void apply(Call *call, const Parent &parent, const Outcome &delta, bool parent_l
                 raise_foreign_key_violation(call, leaf.parent_key.constraint, parent, nullptr);
         }
         if (leaf.alias_key.fires()) {
-            checked[n_checked++] = leaf.alias_key.trigger;
-            if (inserts)
-                lock_aliases(call, delta.given, delta.changes);
+            // References that were resolved here can be locked here. Others may be of an alias table that cannot
+            // be read natively, which is known only now.
+            const char *reason = inserts ? lock_aliases(call, delta.given, delta.changes) : nullptr;
+            if (reason != nullptr && call->resolves)
+                elog(ERROR, "alias table stopped being readable: %s", reason);
+            if (reason == nullptr)
+                checked[n_checked++] = leaf.alias_key.trigger;
         }
     }
     if (direct)

@@ -284,7 +284,7 @@ bool lock_alias(Call *call, const AliasLeaf &alias, Reference *reference) {
 
 } // namespace
 
-void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes) {
+const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes) {
     const auto room = allocate<Reference *>(call->scratch, changes.size());
     std::size_t n = 0;
     for (const Change &change : changes)
@@ -300,7 +300,7 @@ void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change
     for (std::size_t i = 0; i < n;) {
         AliasLeaf alias;
         if (const char *reason = open_alias_leaf(call, *inserted[i], RowShareLock, &alias))
-            elog(ERROR, "alias table stopped being readable: %s", reason);
+            return reason;
         const int16 key = inserted[i]->partition_key;
         for (; i < n && inserted[i]->partition_key == key; ++i) {
             CHECK_FOR_INTERRUPTS();
@@ -309,6 +309,7 @@ void lock_aliases(Call *call, std::span<Reference> given, std::span<const Change
         }
         close_alias_leaf(&alias);
     }
+    return nullptr;
 }
 
 void look_up_removed(Call *call, std::span<const StoredReference> stored, std::span<const Change> changes,

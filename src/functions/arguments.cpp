@@ -49,6 +49,10 @@ std::span<const int32> int_array(FunctionCallInfo fcinfo, int argument, const ch
     return elements<int32>(fcinfo, argument, name);
 }
 
+std::span<const bool> boolean_array(FunctionCallInfo fcinfo, int argument, const char *name) {
+    return elements<bool>(fcinfo, argument, name);
+}
+
 std::span<const int64> bigint_array(FunctionCallInfo fcinfo, int argument, const char *name) {
     return elements<int64>(fcinfo, argument, name);
 }

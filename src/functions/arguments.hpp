@@ -19,6 +19,7 @@ Store store_argument(FunctionCallInfo fcinfo, int argument);
 std::span<const core::Uuid> uuid_array(FunctionCallInfo fcinfo, int argument, const char *name);
 std::span<const int16> smallint_array(FunctionCallInfo fcinfo, int argument, const char *name);
 std::span<const int32> int_array(FunctionCallInfo fcinfo, int argument, const char *name);
+std::span<const bool> boolean_array(FunctionCallInfo fcinfo, int argument, const char *name);
 std::span<const int64> bigint_array(FunctionCallInfo fcinfo, int argument, const char *name);
 
 // Raises 22023 where two parallel arrays differ in length.

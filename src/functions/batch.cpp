@@ -35,12 +35,9 @@ std::span<Document> document_arguments(FunctionCallInfo fcinfo, MemoryContext co
     const auto counts = int_array(fcinfo, 2, "reference_counts");
     require_same_length(ids.size(), "parent_document_ids", keys.size(), "parent_document_partition_keys");
     require_same_length(ids.size(), "parent_document_ids", counts.size(), "reference_counts");
-    if (!PG_ARGISNULL(5)) {
-        ArrayType *hints = PG_GETARG_ARRAYTYPE_P(5);
+    if (!PG_ARGISNULL(5)) // hints, as is_pure_insert is
         require_same_length(ids.size(), "parent_document_ids",
-                            static_cast<std::size_t>(ArrayGetNItems(ARR_NDIM(hints), ARR_DIMS(hints))),
-                            "are_pure_inserts");
-    }
+                            boolean_array(fcinfo, 5, "are_pure_inserts").size(), "are_pure_inserts");
     const auto documents = allocate<Document>(context, ids.size());
     std::size_t first = 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
