@@ -77,9 +77,11 @@ std::span<core::Reference> resolve(Call *call, std::span<core::Reference> refere
 void refuse_repeated(const core::Duplicate &twice);
 
 // Locks the alias rows that changes insert references to, KEY SHARE, and takes over what a concurrent update
-// has made of them (above READ COMMITTED: 40001); 23503 where one is gone. Only for native reads.
-// Returns NULL, or why they cannot be looked at natively; then the foreign key is its trigger's to check.
-const char *lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes);
+// has made of them (above READ COMMITTED: 40001). Only for native reads. missing receives the first reference
+// without an alias row. Returns NULL, or why they cannot be looked at natively; then the foreign key is its
+// trigger's to check.
+const char *lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes,
+                         const core::Reference **missing);
 
 // The referential ids of stored references, through their aliases' ids. ids and found run parallel to
 // changes; only removed ones are looked up.
@@ -112,7 +114,16 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> r
 
 // --- write_direct.cpp, write_sql.cpp ---
 
-void write_direct(Call *call, const Parent &parent, const Outcome &delta, std::span<const Oid> checked_triggers);
+// What the native check of the store's two foreign keys came to. A violation is raised where the triggers would
+// raise it: after the rows are in, when no constraint of theirs has objected.
+struct ForeignKeys {
+    Oid checked[2]; // triggers made superfluous
+    std::size_t n_checked;
+    bool parent_missing;
+    const core::Reference *missing; // an alias
+};
+
+void write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys);
 void write_sql(Call *call, const Parent &parent, const Outcome &delta);
 // The rows whose reference stays but whose target changed: by SQL in either engine.
 void update_by_sql(Call *call, const Parent &parent, const Outcome &delta);

@@ -11,6 +11,28 @@ namespace dms_refs {
 
 namespace {
 
+// Looks the row up under a snapshot and locks its latest version.
+Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation, const Leaf &leaf, Snapshot snapshot) {
+    TupleTableSlot *slot = table_slot_create(relation, nullptr);
+    LookupScan scan = open_lookup(relation, leaf.by_key, snapshot, slot);
+    Datum values[document_column::count];
+    values[document_column::partition_key] = Int16GetDatum(parent.key);
+    values[document_column::id] = Int64GetDatum(parent.id);
+    start_lookup(&scan, values);
+    Locked locked = Locked::gone;
+    if (next_row(&scan)) {
+        const core::RowAddress row = row_address(slot->tts_tid);
+        locked = lock_row(relation, row, snapshot, mode, slot);
+        if (locked == Locked::followed &&
+            (DatumGetInt64(column_value(slot, leaf.attributes[document_column::id])) != parent.id ||
+             DatumGetInt16(column_value(slot, leaf.attributes[document_column::partition_key])) != parent.key))
+            locked = Locked::gone; // it has got another key
+    }
+    close_lookup(&scan);
+    ExecDropSingleTupleTableSlot(slot);
+    return locked;
+}
+
 // NULL where it could look; found says what.
 const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, Relation root, bool *found) {
     const char *reason = nullptr;
@@ -22,30 +44,18 @@ const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, 
         return reason;
     const Leaf leaf = leaf_of(call->store, Role::document, root, relation);
     if (leaf.not_readable == nullptr) {
-        TupleTableSlot *slot = table_slot_create(relation, nullptr);
-        LookupScan scan = open_lookup(relation, leaf.by_key, call->snapshot, slot);
-        Datum values[document_column::count];
-        values[document_column::partition_key] = Int16GetDatum(parent.key);
-        values[document_column::id] = Int64GetDatum(parent.id);
-        start_lookup(&scan, values);
-        if (next_row(&scan)) {
-            const core::RowAddress row = row_address(slot->tts_tid);
-            switch (lock_row(relation, row, call->snapshot, mode, slot)) {
-            case Locked::locked: *found = true; break;
-            case Locked::followed:
-                *found = DatumGetInt64(column_value(slot, leaf.attributes[document_column::id])) == parent.id &&
-                         DatumGetInt16(column_value(slot, leaf.attributes[document_column::partition_key])) ==
-                             parent.key;
-                break;
-            case Locked::gone: break;
-            case Locked::own_change:
-                ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                                errmsg("the document is being changed by the command that calls %s", call->function),
-                                errhint("Consider an AFTER trigger instead of a BEFORE trigger.")));
-            }
+        Locked locked = find_and_lock(parent, mode, relation, leaf, call->snapshot);
+        if (locked == Locked::gone && !IsolationUsesXactSnapshot()) {
+            // The document may have been deleted and made again since the snapshot, or made only then.
+            PushActiveSnapshot(GetLatestSnapshot());
+            locked = find_and_lock(parent, mode, relation, leaf, GetActiveSnapshot());
+            PopActiveSnapshot();
         }
-        close_lookup(&scan);
-        ExecDropSingleTupleTableSlot(slot);
+        if (locked == Locked::own_change)
+            ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                            errmsg("the document is being changed by the command that calls %s", call->function),
+                            errhint("Consider an AFTER trigger instead of a BEFORE trigger.")));
+        *found = locked != Locked::gone;
     }
     table_close(relation, NoLock);
     return leaf.not_readable;

@@ -68,33 +68,35 @@ bool writes_directly(Call *call) {
     return false;
 }
 
-void apply(Call *call, const Parent &parent, const Outcome &delta, bool parent_locked, bool parent_exists) {
+// Checks the store's own foreign keys natively. Only for direct writes: triggers before an SQL statement's rows
+// may make the very rows that they refer to.
+ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
     const Leaf &leaf = call->leaf.leaf;
-    const bool direct = writes_directly(call);
     const bool inserts = delta.counts.inserted > 0;
-    Oid checked[2];
-    std::size_t n_checked = 0;
-    // Triggers before an SQL statement's own may make the very rows that it refers to.
-    if (direct && call->native_fk_checks) {
-        if (leaf.parent_key.fires()) {
-            checked[n_checked++] = leaf.parent_key.trigger;
-            if (inserts && !parent_locked)
-                parent_exists = lock_parent(call, parent, LockTupleKeyShare);
-            if (inserts && !parent_exists)
-                raise_foreign_key_violation(call, leaf.parent_key.constraint, parent, nullptr);
-        }
-        if (leaf.alias_key.fires()) {
-            // References that were resolved here can be locked here. Others may be of an alias table that cannot
-            // be read natively, which is known only now.
-            const char *reason = inserts ? lock_aliases(call, delta.given, delta.changes) : nullptr;
-            if (reason != nullptr && call->resolves)
-                elog(ERROR, "alias table stopped being readable: %s", reason);
-            if (reason == nullptr)
-                checked[n_checked++] = leaf.alias_key.trigger;
-        }
+    ForeignKeys keys = {};
+    if (!call->native_fk_checks)
+        return keys;
+    if (leaf.parent_key.fires()) {
+        keys.checked[keys.n_checked++] = leaf.parent_key.trigger;
+        if (inserts)
+            keys.parent_missing = !(locked ? exists : lock_parent(call, parent, LockTupleKeyShare));
     }
-    if (direct)
-        write_direct(call, parent, delta, {checked, n_checked});
+    if (leaf.alias_key.fires()) {
+        // References that were resolved here can be locked here. Others may be of an alias table that cannot be
+        // read natively, which is known only now.
+        const char *reason =
+            inserts ? lock_aliases(call, delta.given, delta.changes, &keys.missing) : nullptr;
+        if (reason != nullptr && call->resolves)
+            elog(ERROR, "alias table stopped being readable: %s", reason);
+        if (reason == nullptr)
+            keys.checked[keys.n_checked++] = leaf.alias_key.trigger;
+    }
+    return keys;
+}
+
+void apply(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
+    if (writes_directly(call))
+        write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, locked, exists));
     else
         write_sql(call, parent, delta);
 }

@@ -238,53 +238,44 @@ bool find_latest(const AliasLeaf &alias, const Reference &reference) {
     return found;
 }
 
-// Locks the alias row of one reference. False where there is none any more.
+// Locks the alias row of one reference, in its newest committed version. False where there is none any more.
 bool lock_alias(Call *call, const AliasLeaf &alias, Reference *reference) {
     // Without an address the caller resolved it elsewhere, and said which document to store.
     const bool resolved_here = reference->alias_row.known();
+    if (!resolved_here) {
+        if (!find_by_id(alias, *reference, call->snapshot))
+            return false;
+        reference->alias_row = row_address(alias.slot->tts_tid);
+    }
     for (;;) {
-        if (!reference->alias_row.known()) {
+        CHECK_FOR_INTERRUPTS();
+        const Locked locked =
+            lock_row(alias.relation, reference->alias_row, call->snapshot, LockTupleKeyShare, alias.slot);
+        if (locked == Locked::locked && !superseded(alias.slot))
+            return true;
+        if (locked == Locked::own_change) {
+            // By a trigger, perhaps: the call's snapshot sees the newer version.
             if (!find_by_id(alias, *reference, call->snapshot))
                 return false;
-            reference->alias_row = row_address(alias.slot->tts_tid);
+        } else if (!find_latest(alias, *reference)) {
+            return false;
         }
-        Reference latest = *reference;
-        switch (lock_row(alias.relation, reference->alias_row, call->snapshot, LockTupleKeyShare, alias.slot)) {
-        case Locked::gone: return false;
-        case Locked::own_change:
-            // By a trigger, perhaps: the call's snapshot sees the newer version.
-            if (reference->alias_row.known() && !find_by_id(alias, *reference, call->snapshot))
-                return false;
-            reference->alias_row = row_address(alias.slot->tts_tid);
-            take_alias(alias, &latest);
-            break;
-        case Locked::locked:
-            if (!superseded(alias.slot))
-                return true;
-            // Updated, but not in its key. What counts is whether that has been committed.
-            if (!find_latest(alias, *reference))
-                return false;
-            if (row_address(alias.slot->tts_tid) == reference->alias_row)
-                return true;
-            if (IsolationUsesXactSnapshot())
-                raise_serialization_failure("update");
-            [[fallthrough]];
-        case Locked::followed:
-            take_alias(alias, &latest);
-            if (latest.alias_id != reference->alias_id)
-                return false;
-            if (resolved_here)
-                *reference = latest;
+        // Deleted and made again, or updated; maybe only about to be, and then the version we have is the newest.
+        const RowAddress latest = row_address(alias.slot->tts_tid);
+        if (locked == Locked::locked && latest == reference->alias_row)
             return true;
-        }
+        if (locked != Locked::own_change && IsolationUsesXactSnapshot())
+            raise_serialization_failure("update");
         if (resolved_here)
-            *reference = latest;
+            take_alias(alias, reference);
+        reference->alias_row = latest;
     }
 }
 
 } // namespace
 
-const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes) {
+const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes,
+                         const Reference **missing) {
     const auto room = allocate<Reference *>(call->scratch, changes.size());
     std::size_t n = 0;
     for (const Change &change : changes)
@@ -303,9 +294,8 @@ const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const
             return reason;
         const int16 key = inserted[i]->partition_key;
         for (; i < n && inserted[i]->partition_key == key; ++i) {
-            CHECK_FOR_INTERRUPTS();
-            if (!lock_alias(call, alias, inserted[i]))
-                raise_foreign_key_violation(call, call->leaf.leaf.alias_key.constraint, {}, inserted[i]);
+            if (!lock_alias(call, alias, inserted[i]) && *missing == nullptr)
+                *missing = inserted[i];
         }
         close_alias_leaf(&alias);
     }

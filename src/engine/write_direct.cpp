@@ -66,7 +66,8 @@ void fill(TupleTableSlot *slot, const Leaf &leaf, const Parent &parent, const Re
     ExecStoreVirtualTuple(slot);
 }
 
-void insert_added(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
+void insert_added(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta,
+                  const ForeignKeys &foreign_keys) {
     const Leaf &leaf = call->leaf.leaf;
     begin_phase(target, CMD_INSERT);
     int left = delta.counts.inserted;
@@ -85,23 +86,27 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
         if (filled == slots.size())
             insert_rows(target, slots, leaf.has_generated);
     }
+    if (foreign_keys.parent_missing)
+        raise_foreign_key_violation(call, leaf.parent_key.constraint, parent, nullptr);
+    if (foreign_keys.missing != nullptr)
+        raise_foreign_key_violation(call, leaf.alias_key.constraint, parent, foreign_keys.missing);
     end_phase(target);
 }
 
 } // namespace
 
-void write_direct(Call *call, const Parent &parent, const Outcome &delta, std::span<const Oid> checked_triggers) {
+void write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
     // A batch keeps one writer a leaf.
     const MemoryContext before = MemoryContextSwitchTo(call->context);
     if (call->leaf.writer == nullptr)
-        call->leaf.writer = open_direct(call->leaf.relation, checked_triggers);
+        call->leaf.writer = open_direct(call->leaf.relation, {foreign_keys.checked, foreign_keys.n_checked});
     DirectTarget *target = call->leaf.writer;
     MemoryContextSwitchTo(before);
     if (delta.counts.deleted > 0)
         delete_removed(call, target, parent, delta);
     update_by_sql(call, parent, delta);
     if (delta.counts.inserted > 0)
-        insert_added(call, target, parent, delta);
+        insert_added(call, target, parent, delta, foreign_keys);
 }
 
 } // namespace dms_refs
