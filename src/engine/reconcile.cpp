@@ -27,9 +27,15 @@ void check_privileges(Call *call) {
         return;
     for (int c = 0; c < reference_column::count; ++c)
         columns[c] = store_column(call->store, Role::reference, c, call->reference);
-    const AclMode mode =
-        call->purpose == Purpose::write ? ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
-    require_privileges(call->reference, mode, {columns, reference_column::count});
+    const bool writes = call->purpose == Purpose::write;
+    require_privileges(call->reference, writes ? ACL_SELECT | ACL_INSERT | ACL_DELETE : ACL_SELECT,
+                       {columns, reference_column::count});
+    if (!writes)
+        return;
+    // The columns that an update sets.
+    const AttrNumber updated[] = {columns[reference_column::alias_key], columns[reference_column::document_key],
+                                  columns[reference_column::document_id]};
+    require_privileges(call->reference, ACL_UPDATE, updated);
 }
 
 Outcome compare(Call *call, std::span<Reference> given, std::span<StoredReference> stored) {
