@@ -48,17 +48,35 @@ Outcome compare(Call *call, std::span<Reference> given, std::span<StoredReferenc
     return outcome;
 }
 
-// Above READ COMMITTED the snapshot stays as it was, so a set that another writer of this parent committed
-// meanwhile would be mixed with ours: under the lock, the set must still be what the snapshot shows.
-void require_unchanged_since_snapshot(Call *call, const Parent &parent, std::span<const StoredReference> stored) {
+// Above READ COMMITTED the snapshot stays as it was, so what another transaction committed meanwhile, a set of
+// this parent or another target of an alias, would be mixed with what the snapshot shows: under the parent's
+// lock, the newest state must still be that of the snapshot.
+void require_unchanged_since_snapshot(Call *call, const Parent &parent, const Outcome &seen) {
+    const Snapshot before = call->snapshot;
     PushActiveSnapshot(GetLatestSnapshot());
-    const auto latest = read_stored_set(call, parent, stored.size(), GetActiveSnapshot());
+    call->snapshot = GetActiveSnapshot();
+    bool same = same_set(seen.stored, read_stored_set(call, parent, seen.stored.size(), call->snapshot));
+    if (same && call->resolves) {
+        auto latest = allocate<Reference>(call->scratch, seen.given.size());
+        std::copy(seen.given.begin(), seen.given.end(), latest.begin());
+        for (Reference &reference : latest)
+            reference.resolved = false;
+        latest = resolve(call, latest, nullptr);
+        sort_unless_sorted(latest, alias_order);
+        same = std::equal(latest.begin(), latest.end(), seen.given.begin(), seen.given.end(),
+                          [](const Reference &a, const Reference &b) {
+                              return a.resolved && a.alias_id == b.alias_id && a.document_id == b.document_id &&
+                                     a.document_key == b.document_key;
+                          });
+    }
     PopActiveSnapshot();
-    if (!same_set(stored, latest))
+    call->snapshot = before;
+    if (!same)
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("could not serialize access due to concurrent update"),
-                        errdetail("Another transaction changed the references of document (%d, %lld).", parent.key,
-                                  static_cast<long long>(parent.id)),
+                        errdetail("Another transaction changed the references of document (%d, %lld), or what they "
+                                  "refer to.",
+                                  parent.key, static_cast<long long>(parent.id)),
                         errhint("The transaction might succeed if retried.")));
 }
 
@@ -208,7 +226,7 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
         exists = lock_parent(call, parent, LockTupleNoKeyExclusive);
         refresh_snapshot(call);
         if (IsolationUsesXactSnapshot()) {
-            require_unchanged_since_snapshot(call, parent, outcome.stored);
+            require_unchanged_since_snapshot(call, parent, outcome);
         } else if (before == 0 || before != call->completions) {
             // Somebody committed since the first reading: perhaps a writer of this parent, or of an alias. What
             // was read before the lock counts for nothing.
