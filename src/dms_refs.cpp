@@ -36,12 +36,11 @@ void define_settings() {
                             "0 turns the cache off.",
                             &settings.alias_cache, 4096, 0, 16 * 1024 * 1024, PGC_USERSET, 0, nullptr, nullptr,
                             nullptr);
-    DefineCustomEnumVariable("dms_refs.lock_parent",
-                             "When a call locks its parent document FOR NO KEY UPDATE.",
-                             "on_change: before its first write; always: also where nothing changes; never: two writers "
-                             "of one document may leave a mix of their sets.",
-                             &settings.lock_parent, lock_on_change, lock_parent_choices, PGC_USERSET, 0, nullptr,
-                             nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "dms_refs.lock_parent", "When a call locks its parent document FOR NO KEY UPDATE.",
+        "on_change: before its first write; always: also where nothing changes; never: two writers "
+        "of one document may leave a mix of their sets.",
+        &settings.lock_parent, lock_on_change, lock_parent_choices, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomEnumVariable("dms_refs.duplicate_references", "What happens when a call names a reference twice.",
                              nullptr, &settings.duplicate_references, duplicates_ignore, duplicates_choices,
                              PGC_USERSET, 0, nullptr, nullptr, nullptr);

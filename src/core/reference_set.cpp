@@ -106,11 +106,10 @@ std::span<Change> diff(std::span<const Reference> given, std::span<const StoredR
 }
 
 bool same_set(std::span<const StoredReference> a, std::span<const StoredReference> b) noexcept {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](const StoredReference &x, const StoredReference &y) {
-                          return x.alias_id == y.alias_id && x.partition_key == y.partition_key &&
-                                 x.document_key == y.document_key && x.document_id == y.document_id;
-                      });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const StoredReference &x, const StoredReference &y) {
+        return x.alias_id == y.alias_id && x.partition_key == y.partition_key && x.document_key == y.document_key &&
+               x.document_id == y.document_id;
+    });
 }
 
 } // namespace dms_refs::core

@@ -33,9 +33,7 @@ public:
     static constexpr std::size_t ways = 4;
 
     // entries must be zeroed; whole sets are used.
-    void adopt(std::span<RowCacheEntry> entries) noexcept {
-        entries_ = entries.first(entries.size() / ways * ways);
-    }
+    void adopt(std::span<RowCacheEntry> entries) noexcept { entries_ = entries.first(entries.size() / ways * ways); }
 
     std::size_t capacity() const noexcept { return entries_.size(); }
 
@@ -78,8 +76,9 @@ public:
                 entry.used = 0;
             victim = &set[hash(table, id) >> 62];
         }
-        *victim = {id, table, hint.row.block, hint.buffer, hint.row.offset,
-                   static_cast<std::uint16_t>(hint.item & 0x7FFFU), 0};
+        *victim = {
+            id, table, hint.row.block, hint.buffer, hint.row.offset, static_cast<std::uint16_t>(hint.item & 0x7FFFU),
+            0};
     }
 
     void forget(std::uint32_t table, const Uuid &id) noexcept {

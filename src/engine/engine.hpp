@@ -43,9 +43,9 @@ struct Call {
     const char *not_native; // why SQL statements read: NULL where reads are native
     bool native_fk_checks;  // the settings as the call found them: a trigger may change them meanwhile
     int lock_parent;
-    bool resolves;          // the references came as ids, to be resolved again when others may have moved them
-    Snapshot snapshot;      // the newest of this call, active
-    uint64 completions;     // transactions ended before it, 0: not known
+    bool resolves;      // the references came as ids, to be resolved again when others may have moved them
+    Snapshot snapshot;  // the newest of this call, active
+    uint64 completions; // transactions ended before it, 0: not known
     int pushed_snapshots;
     bool has_written; // since the snapshot was taken
     ReferenceLeaf leaf;

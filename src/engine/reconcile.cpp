@@ -108,8 +108,7 @@ ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &
     if (leaf.alias_key.fires()) {
         // References that were resolved here can be locked here. Others may be of an alias table that cannot be
         // read natively, which is known only now.
-        const char *reason =
-            inserts ? lock_aliases(call, delta.given, delta.changes, &keys.missing) : nullptr;
+        const char *reason = inserts ? lock_aliases(call, delta.given, delta.changes, &keys.missing) : nullptr;
         if (reason != nullptr && call->resolves)
             elog(ERROR, "alias table stopped being readable: %s", reason);
         if (reason == nullptr)

@@ -26,8 +26,8 @@ core::RowCache &alias_cache() {
         storage = nullptr;
         if (settings.alias_cache > 0) {
             const Size bytes = sizeof(RowCacheEntry) * static_cast<Size>(settings.alias_cache);
-            storage = static_cast<RowCacheEntry *>(MemoryContextAllocExtended(
-                TopMemoryContext, bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+            storage = static_cast<RowCacheEntry *>(
+                MemoryContextAllocExtended(TopMemoryContext, bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
             cache.adopt({storage, static_cast<std::size_t>(settings.alias_cache)});
         }
         size = settings.alias_cache;
@@ -38,12 +38,11 @@ core::RowCache &alias_cache() {
 namespace {
 
 [[noreturn]] void raise_no_partition(Relation root, const char *column, int16 key, int32 ordinal) {
-    ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-                    errmsg("no partition of relation \"%s\" found for partition key %d", RelationGetRelationName(root),
-                           key),
-                    errdetail("Reference %d has (%s) = (%d).", ordinal, column, key),
-                    errhint("Check how the caller computes partition keys, or create the partition."),
-                    errtable(root)));
+    ereport(ERROR,
+            (errcode(ERRCODE_CHECK_VIOLATION),
+             errmsg("no partition of relation \"%s\" found for partition key %d", RelationGetRelationName(root), key),
+             errdetail("Reference %d has (%s) = (%d).", ordinal, column, key),
+             errhint("Check how the caller computes partition keys, or create the partition."), errtable(root)));
     pg_unreachable();
 }
 
@@ -168,7 +167,8 @@ void resolve_by_sql(Call *call, std::span<Reference> references) {
     require_alias_partitions(call, references);
     const Datum arguments[] = {
         array_of(call->scratch, references, UUIDOID, [](const Reference &r) { return PointerGetDatum(r.id.bytes); }),
-        array_of(call->scratch, references, INT2OID, [](const Reference &r) { return Int16GetDatum(r.partition_key); })};
+        array_of(call->scratch, references, INT2OID,
+                 [](const Reference &r) { return Int16GetDatum(r.partition_key); })};
     Rows rows = run_query(call->store, Statement::resolve, arguments, call->snapshot);
     for (uint64 i = 0; i < rows.count; ++i) {
         const int64 position = DatumGetInt64(row_value(rows, i, 1)) - 1;
@@ -317,10 +317,10 @@ void look_up_removed(Call *call, std::span<const StoredReference> stored, std::s
     if (n == 0)
         return;
     const std::span<const StoredReference> wanted = removed.first(n);
-    const Datum arguments[] = {array_of(call->scratch, wanted, INT8OID,
-                                        [](const StoredReference &r) { return Int64GetDatum(r.alias_id); }),
-                               array_of(call->scratch, wanted, INT2OID,
-                                        [](const StoredReference &r) { return Int16GetDatum(r.partition_key); })};
+    const Datum arguments[] = {
+        array_of(call->scratch, wanted, INT8OID, [](const StoredReference &r) { return Int64GetDatum(r.alias_id); }),
+        array_of(call->scratch, wanted, INT2OID,
+                 [](const StoredReference &r) { return Int16GetDatum(r.partition_key); })};
     Rows rows = run_query(call->store, Statement::ids_of_aliases, arguments, call->snapshot);
     for (uint64 i = 0; i < rows.count; ++i) {
         const std::size_t at = position[static_cast<std::size_t>(DatumGetInt64(row_value(rows, i, 1)) - 1)];

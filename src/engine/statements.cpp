@@ -149,9 +149,7 @@ int execute_counted(SPIPlanPtr plan, Datum *values, Snapshot snapshot) {
     volatile int result = 0;
     ++running;
     PG_TRY();
-    {
-        result = execute(plan, values, snapshot);
-    }
+    { result = execute(plan, values, snapshot); }
     PG_FINALLY();
     {
         --running; // nobody else would

@@ -46,7 +46,8 @@ template <class T, class Value> Datum array_of(MemoryContext context, std::span<
     char alignment;
     get_typlenbyvalalign(type, &length, &by_value, &alignment);
     const MemoryContext before = MemoryContextSwitchTo(context);
-    ArrayType *array = construct_array(datums.data(), static_cast<int>(items.size()), type, length, by_value, alignment);
+    ArrayType *array =
+        construct_array(datums.data(), static_cast<int>(items.size()), type, length, by_value, alignment);
     MemoryContextSwitchTo(before);
     return PointerGetDatum(array);
 }

@@ -28,9 +28,12 @@ void write_given(Call *call, const Parent &parent, const Outcome &delta, Action 
         Int16GetDatum(parent.key),
         Int64GetDatum(parent.id),
         array_of(call->scratch, changes, INT8OID, [&](const Change &c) { return Int64GetDatum(given(c).alias_id); }),
-        array_of(call->scratch, changes, INT2OID, [&](const Change &c) { return Int16GetDatum(given(c).partition_key); }),
-        array_of(call->scratch, changes, INT2OID, [&](const Change &c) { return Int16GetDatum(given(c).document_key); }),
-        array_of(call->scratch, changes, INT8OID, [&](const Change &c) { return Int64GetDatum(given(c).document_id); })};
+        array_of(call->scratch, changes, INT2OID,
+                 [&](const Change &c) { return Int16GetDatum(given(c).partition_key); }),
+        array_of(call->scratch, changes, INT2OID,
+                 [&](const Change &c) { return Int16GetDatum(given(c).document_key); }),
+        array_of(call->scratch, changes, INT8OID,
+                 [&](const Change &c) { return Int64GetDatum(given(c).document_id); })};
     run_command(call->store, statement, arguments);
 }
 

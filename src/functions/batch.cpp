@@ -36,8 +36,8 @@ std::span<Document> document_arguments(FunctionCallInfo fcinfo, MemoryContext co
     require_same_length(ids.size(), "parent_document_ids", keys.size(), "parent_document_partition_keys");
     require_same_length(ids.size(), "parent_document_ids", counts.size(), "reference_counts");
     if (!PG_ARGISNULL(5)) // hints, as is_pure_insert is
-        require_same_length(ids.size(), "parent_document_ids",
-                            boolean_array(fcinfo, 5, "are_pure_inserts").size(), "are_pure_inserts");
+        require_same_length(ids.size(), "parent_document_ids", boolean_array(fcinfo, 5, "are_pure_inserts").size(),
+                            "are_pure_inserts");
     const auto documents = allocate<Document>(context, ids.size());
     std::size_t first = 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -104,8 +104,7 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
         return a->parent.id != b->parent.id ? a->parent.id < b->parent.id : a->ordinal < b->ordinal;
     });
 
-    const MemoryContext per_document =
-        AllocSetContextCreate(call.context, "dms_refs document", ALLOCSET_DEFAULT_SIZES);
+    const MemoryContext per_document = AllocSetContextCreate(call.context, "dms_refs document", ALLOCSET_DEFAULT_SIZES);
     call.scratch = per_document;
     const auto results = allocate<DocumentResult>(call.context, documents.size());
     for (const Document *document : in_order) {
@@ -121,12 +120,12 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
         result.path = outcome.path;
         result.invalid = uuid_array_datum(invalid);
         if (!invalid.empty() && abort_on_invalid)
-            ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-                            errmsg("document %d of the batch has %zu invalid references", document->ordinal,
-                                   invalid.size()),
-                            errdetail("The first is %s.", DatumGetCString(DirectFunctionCall1(
-                                                              uuid_out, PointerGetDatum(invalid[0].bytes)))),
-                            errhint("With on_invalid => 'skip' the other documents are written.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+                     errmsg("document %d of the batch has %zu invalid references", document->ordinal, invalid.size()),
+                     errdetail("The first is %s.",
+                               DatumGetCString(DirectFunctionCall1(uuid_out, PointerGetDatum(invalid[0].bytes)))),
+                     errhint("With on_invalid => 'skip' the other documents are written.")));
     }
     call.scratch = call.context;
 

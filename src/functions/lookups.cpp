@@ -37,12 +37,9 @@ DMS_REFS_FUNCTION(dms_refs_resolve_references) {
     const auto given = resolve_all(&call, fcinfo, "resolve_references");
     ReturnSetInfo *set = begin_set(fcinfo);
     for (const Reference &reference : given) {
-        const Datum values[] = {Int32GetDatum(reference.ordinal),
-                                PointerGetDatum(reference.id.bytes),
-                                Int16GetDatum(reference.partition_key),
-                                Int64GetDatum(reference.alias_id),
-                                Int64GetDatum(reference.document_id),
-                                Int16GetDatum(reference.document_key)};
+        const Datum values[] = {Int32GetDatum(reference.ordinal),       PointerGetDatum(reference.id.bytes),
+                                Int16GetDatum(reference.partition_key), Int64GetDatum(reference.alias_id),
+                                Int64GetDatum(reference.document_id),   Int16GetDatum(reference.document_key)};
         const bool unknown = !reference.resolved;
         const bool nulls[] = {false, false, false, unknown, unknown, unknown};
         put_row(set, values, nulls);

@@ -34,12 +34,9 @@ Synced sync(Call *call, FunctionCallInfo fcinfo, const char *function, Purpose p
 }
 
 void put_reference(ReturnSetInfo *set, const char *action, const Reference &reference) {
-    const Datum values[] = {Int32GetDatum(reference.ordinal),
-                            CStringGetTextDatum(action),
-                            PointerGetDatum(reference.id.bytes),
-                            Int16GetDatum(reference.partition_key),
-                            Int64GetDatum(reference.alias_id),
-                            Int64GetDatum(reference.document_id),
+    const Datum values[] = {Int32GetDatum(reference.ordinal),     CStringGetTextDatum(action),
+                            PointerGetDatum(reference.id.bytes),  Int16GetDatum(reference.partition_key),
+                            Int64GetDatum(reference.alias_id),    Int64GetDatum(reference.document_id),
                             Int16GetDatum(reference.document_key)};
     const bool unknown = !reference.resolved;
     const bool nulls[] = {false, false, false, false, unknown, unknown, unknown};
@@ -81,12 +78,9 @@ void put_changes(Call *call, ReturnSetInfo *set, const Synced &synced, bool incl
             continue;
         }
         const StoredReference &row = outcome.stored[static_cast<std::size_t>(change.stored)];
-        const Datum values[] = {static_cast<Datum>(0),
-                                CStringGetTextDatum(action_name(change.action)),
-                                PointerGetDatum(ids[i].bytes),
-                                Int16GetDatum(row.partition_key),
-                                Int64GetDatum(row.alias_id),
-                                Int64GetDatum(row.document_id),
+        const Datum values[] = {static_cast<Datum>(0),          CStringGetTextDatum(action_name(change.action)),
+                                PointerGetDatum(ids[i].bytes),  Int16GetDatum(row.partition_key),
+                                Int64GetDatum(row.alias_id),    Int64GetDatum(row.document_id),
                                 Int16GetDatum(row.document_key)};
         const bool nulls[] = {true, false, !found[i], false, false, false, false};
         put_row(set, values, nulls);
@@ -113,8 +107,8 @@ DMS_REFS_FUNCTION(dms_refs_insert_references) {
     const Synced synced = sync(&call, fcinfo, "insert_references", Purpose::write, 5);
     const Datum values[] = {BoolGetDatum(synced.valid), uuid_array_datum(synced.invalid)};
     const bool nulls[] = {false, false};
-    HeapTuple row = heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values),
-                                    const_cast<bool *>(nulls));
+    HeapTuple row =
+        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
     end_call(&call);
     PG_RETURN_DATUM(HeapTupleGetDatum(row));
 }
@@ -166,8 +160,8 @@ DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
                             Int32GetDatum(counts.deleted), Int32GetDatum(counts.kept),
                             CStringGetTextDatum(path_name(outcome.path))};
     const bool nulls[] = {false, false, false, false, false};
-    HeapTuple row = heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values),
-                                    const_cast<bool *>(nulls));
+    HeapTuple row =
+        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
     end_call(&call);
     PG_RETURN_DATUM(HeapTupleGetDatum(row));
 }

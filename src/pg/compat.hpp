@@ -84,5 +84,4 @@ inline AclResult schema_usage(Oid schema, Oid role) {
 #endif
 }
 
-
 } // namespace dms_refs::compat

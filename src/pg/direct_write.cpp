@@ -72,7 +72,7 @@ void begin_phase(DirectTarget *target, CmdType command) {
     CheckCmdReplicaIdentity(target->relation, command);
     const TriggerDesc *triggers = target->info->ri_TrigDesc;
     target->fires_triggers = triggers != nullptr && (command == CMD_INSERT ? triggers->trig_insert_after_row
-                                                                            : triggers->trig_delete_after_row);
+                                                                           : triggers->trig_delete_after_row);
     target->estate->es_output_cid = GetCurrentCommandId(true);
     if (target->fires_triggers)
         AfterTriggerBeginQuery();
@@ -153,8 +153,7 @@ bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
             }
             const Locked locked =
                 lock_row(target->relation, row_address(tid), snapshot, LockTupleExclusive, target->lock_slot);
-            if (locked == Locked::gone || locked == Locked::own_change ||
-                !still_wanted(target->lock_slot, argument))
+            if (locked == Locked::gone || locked == Locked::own_change || !still_wanted(target->lock_slot, argument))
                 return false;
             tid = target->lock_slot->tts_tid;
             break;
@@ -175,9 +174,8 @@ Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, Lock
     ItemPointerData tid = item_pointer(row);
     TM_FailureData failure;
     const bool follow = !IsolationUsesXactSnapshot();
-    const TM_Result result =
-        table_tuple_lock(relation, &tid, snapshot, slot, GetCurrentCommandId(false), mode, LockWaitBlock,
-                         follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
+    const TM_Result result = table_tuple_lock(relation, &tid, snapshot, slot, GetCurrentCommandId(false), mode,
+                                              LockWaitBlock, follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
     switch (result) {
     case TM_Ok: return failure.traversed ? Locked::followed : Locked::locked;
     case TM_SelfModified:

@@ -23,8 +23,8 @@ Buffer read_page(Relation heap, const core::RowHint &hint) {
     // The short way does not count as a use of the buffer: now and then go the long way, so that pages which
     // are only ever read by hints do not look idle and get evicted.
     static uint32 fetches = 0;
-    if (++fetches % 16 != 0 && hint.buffer > 0 && hint.buffer <= NBuffers &&
-        !RelationUsesLocalBuffers(heap) && compat::read_recent_buffer(heap, hint.row.block, hint.buffer))
+    if (++fetches % 16 != 0 && hint.buffer > 0 && hint.buffer <= NBuffers && !RelationUsesLocalBuffers(heap) &&
+        compat::read_recent_buffer(heap, hint.row.block, hint.buffer))
         return hint.buffer;
     return page_exists(heap, hint.row.block) ? ReadBuffer(heap, hint.row.block) : InvalidBuffer;
 }

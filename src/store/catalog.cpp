@@ -12,9 +12,9 @@ namespace dms_refs {
 namespace {
 
 MemoryContext cache_context = nullptr;
-HTAB *stores = nullptr;           // by name
-HTAB *drop_ins = nullptr;         // by function OID
-Oid config_table = InvalidOid;    // InvalidOid: look it up; every store must be read again
+HTAB *stores = nullptr;        // by name
+HTAB *drop_ins = nullptr;      // by function OID
+Oid config_table = InvalidOid; // InvalidOid: look it up; every store must be read again
 uint64 generation = 0;
 
 void forget_stores() {
@@ -165,10 +165,10 @@ bool read_store_of_schema(Oid schema, NameData *name) {
         const char *recorded = NameStr(*DatumGetName(drop_in));
         const bool by_name = schema_name != nullptr && strcmp(recorded, schema_name) == 0;
         const bool by_tables = get_rel_namespace(reference) == schema;
-        const int score = by_name && by_tables                                                 ? 3
+        const int score = by_name && by_tables                                          ? 3
                           : by_tables && !OidIsValid(get_namespace_oid(recorded, true)) ? 2
-                          : by_name                                                            ? 1
-                                                                                               : 0;
+                          : by_name                                                     ? 1
+                                                                                        : 0;
         if (score > best) {
             *name = *DatumGetName(config_value(tuple, config, "store", &is_null));
             best = score;
@@ -242,10 +242,10 @@ Store find_store_of_function(Oid function) {
         const Oid schema = get_func_namespace(function);
         if (!read_store_of_schema(schema, &name)) {
             const char *schema_name = get_namespace_name(schema);
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                            errmsg("no store has its drop-in functions in schema \"%s\"",
-                                   schema_name ? schema_name : "?"),
-                            errhint("Register one: dms_refs.register_store(…, drop_in_schema => ...).")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_UNDEFINED_OBJECT),
+                     errmsg("no store has its drop-in functions in schema \"%s\"", schema_name ? schema_name : "?"),
+                     errhint("Register one: dms_refs.register_store(…, drop_in_schema => ...).")));
         }
         entry = static_cast<DropInEntry *>(hash_search(drop_ins, &function, HASH_ENTER, nullptr));
         entry->store = name;

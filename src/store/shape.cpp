@@ -79,8 +79,8 @@ LookupIndex find_index(Relation relation, Role role, Leaf *leaf, std::span<const
         LookupIndex lookup;
         if (describe_index(index, role, attributes, wanted, prefix, &lookup, &leaf->provisional)) {
             const int n = lookup.nkeys;
-            const bool in_order = then >= 0 && index->rd_index->indnkeyatts > n &&
-                                  index->rd_index->indkey.values[n] == attributes[then];
+            const bool in_order =
+                then >= 0 && index->rd_index->indnkeyatts > n && index->rd_index->indkey.values[n] == attributes[then];
             if (!best.usable() || in_order)
                 best = lookup;
             if (in_order || then < 0) {
@@ -212,9 +212,9 @@ const char *not_writable(Relation root, Relation relation, Leaf *leaf) {
     if (root->rd_rel->relispartition)
         return "the table is itself a partition";
     if (const TriggerDesc *t = root->trigdesc;
-        t != nullptr && (t->trig_insert_before_statement || t->trig_insert_after_statement ||
-                         t->trig_delete_before_statement || t->trig_delete_after_statement ||
-                         t->trig_insert_new_table || t->trig_delete_old_table))
+        t != nullptr &&
+        (t->trig_insert_before_statement || t->trig_insert_after_statement || t->trig_delete_before_statement ||
+         t->trig_delete_after_statement || t->trig_insert_new_table || t->trig_delete_old_table))
         return "statement-level triggers";
     if (const TriggerDesc *t = relation->trigdesc;
         t != nullptr && (t->trig_insert_before_row || t->trig_delete_before_row || t->trig_insert_instead_row ||
@@ -295,6 +295,17 @@ int partition_of_key(PartitionKey key, PartitionBoundInfo bounds, int16 value) {
     return index >= 0 ? index : bounds->default_index;
 }
 
+// Whether a partition that is itself partitioned by the key has a partition for it.
+bool takes_key(const Store &store, Role role, Relation partition, int16 key) {
+    if (partition->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+        return true;
+    const PartitionKey by = RelationGetPartitionKey(partition);
+    if (by->partnatts != 1 || by->partattrs[0] != attribute_number(partition, store.column(role, 0)))
+        return true; // SQL will tell
+    const PartitionDesc partitions = RelationGetPartitionDesc(partition, true);
+    return partitions->nparts > 0 && partition_of_key(by, partitions->boundinfo, key) >= 0;
+}
+
 } // namespace
 
 bool NativeForeignKey::fires() const {
@@ -363,8 +374,12 @@ Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCK
         Relation relation = try_table_open(leaf, lock);
         // While we waited for the lock a partition may have been attached that takes the key from the default
         // partition; the lock has taken in what the server says of it.
-        if (relation != nullptr && leaf_for_key(store, role, root, key, not_native) == leaf)
-            return relation;
+        if (relation != nullptr && leaf_for_key(store, role, root, key, not_native) == leaf) {
+            if (takes_key(store, role, relation, key))
+                return relation;
+            table_close(relation, lock);
+            return nullptr;
+        }
         if (relation != nullptr)
             table_close(relation, lock);
         CHECK_FOR_INTERRUPTS();

@@ -32,15 +32,14 @@ inline constexpr Oid column_types[role_count][max_columns] = {
     {INT2OID, UUIDOID, INT8OID, INT2OID, INT8OID},
     {INT2OID, INT8OID, INT8OID, INT2OID, INT2OID, INT8OID},
 };
-inline constexpr int column_counts[role_count] = {document_column::count, alias_column::count,
-                                                  reference_column::count};
+inline constexpr int column_counts[role_count] = {document_column::count, alias_column::count, reference_column::count};
 
 struct StoreEntry;
 
 struct Store {
     NameData name;
-    StoreEntry *entry;  // of this copy: never freed, but it may be filled anew
-    uint64 generation;  // of the entry when the copy was made
+    StoreEntry *entry; // of this copy: never freed, but it may be filled anew
+    uint64 generation; // of the entry when the copy was made
     Oid tables[role_count];
     NameData columns[role_count][max_columns];
 

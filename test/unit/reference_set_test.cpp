@@ -102,11 +102,13 @@ TEST(Diff, AppliedToTheStoredSetGivesTheGivenSet) {
         const int range = 1 + static_cast<int>(random() % 60);
         for (unsigned i = random() % 40; i > 0; --i) {
             const auto alias = static_cast<std::int64_t>(random() % range);
-            want[alias] = given(alias, static_cast<std::int16_t>(random() % 2), static_cast<std::int64_t>(random() % 2));
+            want[alias] =
+                given(alias, static_cast<std::int16_t>(random() % 2), static_cast<std::int64_t>(random() % 2));
         }
         for (unsigned i = random() % 40; i > 0; --i) {
             const auto alias = static_cast<std::int64_t>(random() % range);
-            have[alias] = stored(alias, static_cast<std::int16_t>(random() % 2), static_cast<std::int64_t>(random() % 2));
+            have[alias] =
+                stored(alias, static_cast<std::int16_t>(random() % 2), static_cast<std::int64_t>(random() % 2));
         }
         std::vector<Reference> a;
         std::vector<StoredReference> b;

@@ -13,7 +13,9 @@ namespace {
 
 // A hint whose parts all follow from one number.
 RowHint hint_of(std::uint32_t n) {
-    return {{n, static_cast<std::uint16_t>(1 + n % 200)}, static_cast<std::int32_t>(1 + n % 1000), static_cast<std::uint16_t>(n % 8192)};
+    return {{n, static_cast<std::uint16_t>(1 + n % 200)},
+            static_cast<std::int32_t>(1 + n % 1000),
+            static_cast<std::uint16_t>(n % 8192)};
 }
 
 Uuid id_of(std::uint64_t n) {
