@@ -137,7 +137,12 @@ start_server() {
         { tail -20 "$folder/server.log" && die "the server does not start"; }
 }
 
-# stop_server PG_CONFIG FOLDER: if there is one and it runs.
+# stop_server PG_CONFIG FOLDER: those with a cluster somewhere in FOLDER, if there are any and they run.
 stop_server() {
-    [ ! -f "$2/data/postmaster.pid" ] || as_user "$("$1" --bindir)/pg_ctl" -D "$2/data" -w -s -m fast stop || true
+    local bin file
+    [ -d "$2" ] || return 0
+    bin=$("$1" --bindir)
+    while read -r file; do
+        as_user "$bin/pg_ctl" -D "$(dirname "$file")" -w -s -m fast stop </dev/null >/dev/null 2>&1 || true
+    done < <(find "$2" -name postmaster.pid)
 }

@@ -3,6 +3,8 @@
 
 #include "pg/relation.hpp"
 
+#include <initializer_list>
+
 namespace dms_refs {
 
 using namespace core;
@@ -18,24 +20,42 @@ void push_snapshot(Call *call) {
     ++call->pushed_snapshots;
 }
 
+// Asks for privileges on the table, and only where it does not grant them for those of the store's columns.
+void check_privileges(Call *call, Relation table, Role role, AclMode mode, std::initializer_list<int> columns) {
+    if (grants(table, mode))
+        return;
+    AttrNumber numbers[max_columns];
+    std::size_t n = 0;
+    for (int column : columns)
+        numbers[n++] = store_column(call->store, role, column, table);
+    require_privileges(table, mode, {numbers, n});
+}
+
 void check_privileges(Call *call) {
-    AttrNumber columns[max_columns];
-    for (int c = 0; c < alias_column::count; ++c)
-        columns[c] = store_column(call->store, Role::alias, c, call->alias);
-    require_privileges(call->alias, ACL_SELECT, {columns, alias_column::count});
+    namespace a = alias_column;
+    namespace r = reference_column;
+    check_privileges(call, call->alias, Role::alias, ACL_SELECT,
+                     {a::partition_key, a::referential_id, a::id, a::document_key, a::document_id});
     if (call->reference == nullptr)
         return;
-    for (int c = 0; c < reference_column::count; ++c)
-        columns[c] = store_column(call->store, Role::reference, c, call->reference);
-    const bool writes = call->purpose == Purpose::write;
-    require_privileges(call->reference, writes ? ACL_SELECT | ACL_INSERT | ACL_DELETE : ACL_SELECT,
-                       {columns, reference_column::count});
-    if (!writes)
+    const std::initializer_list<int> all = {r::parent_key, r::parent_id,    r::alias_id,
+                                            r::alias_key,  r::document_key, r::document_id};
+    if (call->purpose != Purpose::write) {
+        check_privileges(call, call->reference, Role::reference, ACL_SELECT, all);
         return;
-    // The columns that an update sets.
-    const AttrNumber updated[] = {columns[reference_column::alias_key], columns[reference_column::document_key],
-                                  columns[reference_column::document_id]};
-    require_privileges(call->reference, ACL_UPDATE, updated);
+    }
+    check_privileges(call, call->reference, Role::reference, ACL_SELECT | ACL_INSERT | ACL_DELETE, all);
+    // What an update sets.
+    check_privileges(call, call->reference, Role::reference, ACL_UPDATE,
+                     {r::alias_key, r::document_key, r::document_id});
+}
+
+// SQL statements name columns without a look at their types.
+void check_columns(Call *call) {
+    for (int c = 0; c < alias_column::count; ++c)
+        store_column(call->store, Role::alias, c, call->alias);
+    for (int c = 0; call->reference != nullptr && c < reference_column::count; ++c)
+        store_column(call->store, Role::reference, c, call->reference);
 }
 
 Outcome compare(Call *call, std::span<Reference> given, std::span<StoredReference> stored) {
@@ -152,6 +172,8 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
         call->not_native = root_not_readable(call->alias);
     if (call->not_native == nullptr && call->reference != nullptr)
         call->not_native = root_not_readable(call->reference);
+    if (call->not_native != nullptr)
+        check_columns(call);
     if (purpose == Purpose::resolve) {
         call->snapshot = GetActiveSnapshot(); // a stable function sees what its query sees
         return;

@@ -12,6 +12,14 @@ Relation open_table(Oid table, LOCKMODE lock, const char *store) {
     return relation;
 }
 
+bool grants(Relation table, AclMode mode) {
+    const Oid role = GetUserId();
+    if (compat::schema_usage(RelationGetNamespace(table), role) != ACLCHECK_OK)
+        return false;
+    // One look for all of them: a privilege at a time only where that fails.
+    return pg_class_aclmask(RelationGetRelid(table), role, mode, ACLMASK_ALL) == mode;
+}
+
 void require_privileges(Relation table, AclMode mode, std::span<const AttrNumber> columns) {
     const Oid role = GetUserId();
     const Oid schema = RelationGetNamespace(table);

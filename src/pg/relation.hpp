@@ -8,6 +8,9 @@ namespace dms_refs {
 // Opens and locks a table; 42P01 with a hint where it is gone.
 Relation open_table(Oid table, LOCKMODE lock, const char *store);
 
+// Whether the current user has USAGE on the table's schema and all privileges of mode on the table as a whole.
+bool grants(Relation table, AclMode mode);
+
 // Raises 42501 where the current user lacks USAGE on the table's schema, or a privilege of mode on the table
 // and on any of the columns.
 void require_privileges(Relation table, AclMode mode, std::span<const AttrNumber> columns);

@@ -16,8 +16,8 @@ use RandomFeatures;
 use Test::More;
 
 my $seed = $ENV{DMS_REFS_SEED} // time() % 1_000_000;
-my $rounds = $ENV{DMS_REFS_ROUNDS} // 6;
-my $calls = $ENV{DMS_REFS_CALLS} // 350;
+my $rounds = $ENV{DMS_REFS_ROUNDS} // 5;
+my $calls = $ENV{DMS_REFS_CALLS} // 400;
 diag("DMS_REFS_SEED=$seed DMS_REFS_ROUNDS=$rounds DMS_REFS_CALLS=$calls");
 
 my $node = new_node('differential');
@@ -50,15 +50,16 @@ sub results_of
     return @results;
 }
 
-# Whether two targets did the same. A call that two things forbid, a missing row behind a foreign key one of them, fails either
-# way; which error is the first depends on when keys are checked: natively before anything is written, by a trigger at the end.
+# Whether two targets did the same. A call that two things forbid fails either way; which error is the first is open where a
+# missing row behind a foreign key is one (keys are checked natively before anything is written, by a trigger at the end), and
+# where a reference given twice and a key without a partition meet.
 my $two_errors = 0;
 sub same
 {
     my ($one, $other) = @_;
     return 1 if $one eq $other;
     my @states = sort map { /^-- (\w+)\n*\z/ ? $1 : 'rows' } $one, $other;
-    return 0 if $states[0] ne '23503' || $states[1] !~ /^(23505|23514|55000|T000\d)$/;
+    return 0 if "@states" !~ /^(21000 23514|23503 (23505|23514|55000|T000\d))$/;
     $two_errors++;
     return 1;
 }
