@@ -65,7 +65,8 @@ pgtap:
 
 tempcheck: all
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install DESTDIR='$(CURDIR)/build/tempcheck/dest'
-	$(here)/tools/run-tests --pg-config '$(PG_CONFIG)' --dest '$(CURDIR)/build/tempcheck/dest' --work '$(CURDIR)/build/tempcheck' $(SUITES)
+	$(here)/tools/run-tests --pg-config '$(PG_CONFIG)' --dest '$(CURDIR)/build/tempcheck/dest' \
+		--work '$(CURDIR)/build/tempcheck' $(SUITES)
 
 format:
 	clang-format -i $(sort $(wildcard $(here)/src/*.cpp $(here)/src/*/*.?pp $(here)/test/unit/*.?pp))

@@ -35,10 +35,11 @@ need() {
     [ ${#missing[@]} -gt 0 ] || return 0
     is_root || die "packages are missing; as root: apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
+    local log=$top/build/apt.log
     mkdir -p "$top/build"
-    apt-get update >"$top/build/apt.log" 2>&1 || say "apt-get update failed; trying with the package lists that are here"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$top/build/apt.log" 2>&1 ||
-        { tail -n 20 "$top/build/apt.log" && die "apt-get install failed; see $top/build/apt.log"; }
+    apt-get update >"$log" 2>&1 || say "apt-get update failed; trying with the package lists that are here"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 ||
+        { tail -n 20 "$log" && die "apt-get install failed; see $log"; }
 }
 
 # The PostgreSQL release that is native to this machine: the newest one installed, else Debian's own.

@@ -78,7 +78,9 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
             continue;
         if (filled == slots.size()) {
             CHECK_FOR_INTERRUPTS();
-            slots = blank_slots(target, left);
+            // As an INSERT does it, the first row that a constraint or an index objects to decides the error. Rows
+            // are written together only where no CHECK can object to a later one first.
+            slots = blank_slots(target, leaf.has_checks ? 1 : left);
             filled = 0;
         }
         fill(slots[filled++], leaf, parent, delta.given[static_cast<std::size_t>(change.given)]);

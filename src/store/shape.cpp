@@ -257,6 +257,7 @@ Leaf describe_leaf(const Store &store, Role role, Relation root, Relation relati
         leaf.not_writable = not_writable(root, relation, &leaf);
         TupleConstr *constraints = RelationGetDescr(relation)->constr;
         leaf.has_generated = constraints != nullptr && constraints->has_generated_stored;
+        leaf.has_checks = constraints != nullptr && constraints->num_check > 0;
         break;
     }
     }

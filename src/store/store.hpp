@@ -72,6 +72,7 @@ struct Leaf {
     NativeForeignKey parent_key;
     NativeForeignKey alias_key;
     bool has_generated = false;
+    bool has_checks = false;
     bool provisional = false; // an index cannot serve this transaction but will serve later ones: not to be cached
 };
 static_assert(std::is_trivially_copyable_v<Leaf>);

@@ -15,7 +15,8 @@ use RandomCalls;
 use RandomFeatures;
 use Test::More;
 
-my $seed = $ENV{DMS_REFS_SEED} // time() % 1_000_000;
+# The same calls every time, so that a failure can be met again; other seeds are for a longer search.
+my $seed = $ENV{DMS_REFS_SEED} // 20_261_121;
 my $rounds = $ENV{DMS_REFS_ROUNDS} // 5;
 my $calls = $ENV{DMS_REFS_CALLS} // 400;
 diag("DMS_REFS_SEED=$seed DMS_REFS_ROUNDS=$rounds DMS_REFS_CALLS=$calls");
