@@ -27,10 +27,10 @@ sub chance { return rand() < $_[0] }
 
 sub new
 {
-    my ($class, $version, $plain) = @_;
+    my ($class, $plain, $all_features, $due) = @_;
     my $self = bless {
-        version => $version,
-        plain => $plain,    # no feature that keeps a store from being written directly
+        possible => [ grep { !$plain || $plain->{$_} } @$all_features ],    # in a plain round none that keeps a store from being written directly
+        due => [@$due],    # those that this round has to meet
         layout => one_of('edfi', 'edfi', 'lean'),
         foreign => chance(0.3),
         tables => { D => 'document', A => 'alias', R => 'reference' },
@@ -357,15 +357,19 @@ sub attach_step
     return;
 }
 
+# One that is on goes off, one that is off comes on, where not too many are.
 sub feature_step
 {
-    my ($self) = @_;
-    my ($name, $up, $down, %options) = RandomFeatures::pick($self->{version}, $self->{plain});
-    if (my $undo = delete $self->{features}{$name}) { $self->step($_, noise => 1) foreach @$undo }
-    elsif (keys %{ $self->{features} } < 4)
+    my ($self, $name) = @_;
+    my $active = $self->{features};
+    if (defined $name && !$active->{$name} && keys %$active >= 4) { $self->feature_step(one_of(sort keys %$active)) }
+    $name //= one_of(@{ $self->{possible} });
+    my ($up, $down, %options) = RandomFeatures::feature($name);
+    if (my $undo = delete $active->{$name}) { $self->step($_, noise => 1) foreach @$undo }
+    elsif (keys %$active < 4)
     {
         $self->step($_, noise => 1, feature => $name, must => !$options{may_fail}) foreach @$up;
-        $self->{features}{$name} = $down;
+        $active->{$name} = $down;
     }
     return;
 }
@@ -411,10 +415,14 @@ sub check_steps
 sub generate
 {
     my ($self, $calls) = @_;
-    $self->feature_step foreach 1 .. int(rand(3));
+    my @due = @{ $self->{due} };
+    my $all = $calls;
     while ($calls > 0)
     {
         my $before = @{ $self->{steps} };
+        # The features that are due come one after another in the first three quarters of the round.
+        $self->feature_step(shift @due) if @due && $all - $calls >= 0.75 * $all * (1 - @due / @{ $self->{due} }) && !$self->{features}{ $due[0] };
+        shift @due if @due && $self->{features}{ $due[0] };
         $self->attach_step if chance(0.1);
         my $kind = rand();
         if ($kind < 0.66) { $self->call_step }

@@ -105,6 +105,15 @@ BEGIN
                      ELSE format('DROP TRIGGER IF EXISTS late ON %s', leaf) END;
     END LOOP;
 END $$;
+-- Leaves have triggers of their own, which a statement on the root leaves alone.
+CREATE FUNCTION t.all_triggers(root regclass, what text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    leaf regclass;
+BEGIN
+    FOR leaf IN SELECT inhrelid FROM pg_inherits WHERE inhparent = root UNION ALL SELECT root LOOP
+        EXECUTE format('ALTER TABLE %s %s TRIGGER ALL', leaf, what);
+    END LOOP;
+END $$;
 CREATE FUNCTION t.replica_identity(root regclass, kind text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     leaf regclass;
@@ -156,7 +165,7 @@ my @features = (
         check => 'SELECT * FROM {S}.notes ORDER BY 1, 2, 3' ],
     [ notes_restrict => [ 'CREATE TABLE {S}.strict_notes (pk smallint, parent bigint, alias bigint, FOREIGN KEY (pk, parent, alias) REFERENCES {R} ({R.parentdocumentpartitionkey}, {R.parentdocumentid}, {R.aliasid}))',
             'INSERT INTO {S}.strict_notes SELECT {R.parentdocumentpartitionkey}, {R.parentdocumentid}, {R.aliasid} FROM {R} WHERE {R.aliasid} % 9 = 1' ], ['DROP TABLE {S}.strict_notes'] ],
-    [ disabled => ['ALTER TABLE {R} DISABLE TRIGGER ALL'], ['ALTER TABLE {R} ENABLE TRIGGER ALL'] ],
+    [ disabled => [q{SELECT t.all_triggers('{R}', 'DISABLE')}], [q{SELECT t.all_triggers('{R}', 'ENABLE')}] ],
     [ deferred_parent => ['ALTER TABLE {R} ALTER CONSTRAINT fk_reference_parentdocument DEFERRABLE INITIALLY DEFERRED'], ['ALTER TABLE {R} ALTER CONSTRAINT fk_reference_parentdocument NOT DEFERRABLE'], may_fail => 1 ],
     [ deferrable_alias => ['ALTER TABLE {R} ALTER CONSTRAINT fk_reference_referencedalias DEFERRABLE'], ['ALTER TABLE {R} ALTER CONSTRAINT fk_reference_referencedalias NOT DEFERRABLE'] ],
     [ no_parent_key => ['ALTER TABLE {R} DROP CONSTRAINT fk_reference_parentdocument'],
@@ -165,26 +174,30 @@ my @features = (
     [ published => [ 'CREATE PUBLICATION published_{S} FOR TABLE {R}', "SELECT t.replica_identity('{R}', 'NOTHING')" ], [ 'DROP PUBLICATION published_{S}', "SELECT t.replica_identity('{R}', 'DEFAULT')" ] ],
 );
 
-# A feature of this server: name, statements to make it, statements to undo it, options.
-sub pick
+# The names of this server's features; only those that leave a store to be written directly.
+sub names
 {
     my ($version, $plain) = @_;
-    my @possible = grep {
+    return map { $_->[0] } grep {
         my ($name, undef, undef, %o) = @$_;
         ($o{from} // 0) <= $version && !($plain && $name =~ /^(before_note|suppress|statement|transition|no_alias_index)$/)
     } @features;
-    return @{ $possible[ int(rand(@possible)) ] };
+}
+
+# A feature: statements to make it, statements to undo it, options.
+sub feature
+{
+    my ($name) = @_;
+    my ($feature) = grep { $_->[0] eq $name } @features;
+    my (undef, @rest) = @$feature;
+    return @rest;
 }
 
 # What there is to compare of a feature.
 sub check
 {
-    my ($name) = @_;
-    my ($feature) = grep { $_->[0] eq $name } @features;
-    my (undef, undef, undef, %options) = @$feature;
+    my (undef, undef, %options) = feature($_[0]);
     return $options{check} // ();
 }
-
-sub names { return map { $_->[0] } @features }
 
 1;
