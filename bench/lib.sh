@@ -22,7 +22,7 @@ enter_release() {
     mkdir -p "$root"
     chmod 755 "$root"
     copy_tree "$root/tree"
-    exec "$top/tools/servers" exec "$version" "$inside/tree/bench/$2" "${@:3}"
+    exec "$top/tools/servers" exec "$version" env DMS_REFS_WORK="$inside/work" "$inside/tree/bench/$2" "${@:3}"
 }
 
 # start_bench NAME [SETTING...]: builds the extension, installs it under a folder of its own and starts a private cluster

@@ -64,10 +64,10 @@ native_version() {
 
 # --- folders ---------------------------------------------------------------------------------------
 
-# work_folder NAME: build/NAME in the checkout, or, where the unprivileged user cannot get there, a
-# folder of the same use under /var/tmp.
+# work_folder NAME: build/NAME in the checkout (or in the folder DMS_REFS_WORK, for a checkout that is a copy), or,
+# where the unprivileged user cannot get there, a folder of the same use under /var/tmp.
 work_folder() {
-    local folder=$top/build/$1
+    local folder=${DMS_REFS_WORK:-$top/build}/$1
     mkdir -p "$folder"
     if ! as_user test -x "$folder"; then
         folder=/var/tmp/dms_refs-$(id -u)-$(tree_id)/$1

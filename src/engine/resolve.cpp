@@ -16,7 +16,7 @@ using namespace core;
 
 core::RowCache &alias_cache() {
     static core::RowCache cache;
-    static RowCacheEntry *storage = nullptr;
+    static void *storage = nullptr;
     static int size = 0;
     if (size != settings.alias_cache) {
         cache.adopt({});
@@ -25,10 +25,10 @@ core::RowCache &alias_cache() {
             pfree(storage);
         storage = nullptr;
         if (settings.alias_cache > 0) {
-            const Size bytes = sizeof(RowCacheEntry) * static_cast<Size>(settings.alias_cache);
-            storage = static_cast<RowCacheEntry *>(
-                MemoryContextAllocExtended(TopMemoryContext, bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
-            cache.adopt({storage, static_cast<std::size_t>(settings.alias_cache)});
+            const auto entries = static_cast<std::size_t>(settings.alias_cache);
+            storage = MemoryContextAllocExtended(TopMemoryContext, sizeof(RowCacheEntry) * entries + PG_CACHE_LINE_SIZE,
+                                                 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+            cache.adopt({reinterpret_cast<RowCacheEntry *>(CACHELINEALIGN(storage)), entries});
         }
         size = settings.alias_cache;
     }

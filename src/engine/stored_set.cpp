@@ -1,4 +1,7 @@
 // The stored set of a parent: one range scan on its leaf, or one SQL statement.
+//
+// The rows of one parent come out of the index in the order of their aliases but lie in the heap as they were written.
+// So the addresses are taken from the index first and the rows fetched page by page, as a bitmap scan does it.
 #include "engine/engine.hpp"
 #include "engine/statements.hpp"
 
@@ -63,25 +66,53 @@ void append(MemoryContext context, Growing *set, const StoredReference &row) {
     set->room[set->size++] = row;
 }
 
-void read_natively(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+bool page_order(const StoredReference &a, const StoredReference &b) {
+    return a.row.block != b.row.block ? a.row.block < b.row.block : a.row.offset < b.row.offset;
+}
+
+// Replaces index entries, of which only the address is known, by their visible rows. Returns how many there are; dead
+// is set where an entry leads only to rows that nobody can see any more.
+std::size_t fetch_rows(Call *call, LookupScan *scan, std::span<StoredReference> entries, Snapshot snapshot,
+                       bool *dead) {
     namespace r = reference_column;
     const Leaf &leaf = call->leaf.leaf;
+    std::size_t n = 0;
+    for (const StoredReference &entry : entries) {
+        CHECK_FOR_INTERRUPTS();
+        ItemPointerData tid = item_pointer(entry.row);
+        if (!fetch_by_entry(scan, &tid, snapshot, dead))
+            continue;
+        StoredReference row = {};
+        row.alias_id = DatumGetInt64(column_value(scan->slot, leaf.attributes[r::alias_id]));
+        row.partition_key = DatumGetInt16(column_value(scan->slot, leaf.attributes[r::alias_key]));
+        row.document_key = DatumGetInt16(column_value(scan->slot, leaf.attributes[r::document_key]));
+        row.document_id = DatumGetInt64(column_value(scan->slot, leaf.attributes[r::document_id]));
+        row.row = row_address(scan->slot->tts_tid);
+        entries[n++] = row;
+    }
+    return n;
+}
+
+void read_natively(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+    namespace r = reference_column;
     TupleTableSlot *slot = table_slot_create(call->leaf.relation, nullptr);
-    LookupScan scan = open_lookup(call->leaf.relation, leaf.by_key, snapshot, slot);
+    LookupScan scan = open_lookup(call->leaf.relation, call->leaf.leaf.by_key, snapshot, slot);
     Datum values[r::count] = {};
     values[r::parent_key] = Int16GetDatum(parent.key);
     values[r::parent_id] = Int64GetDatum(parent.id);
     start_lookup(&scan, values);
-    while (next_row(&scan)) {
+    while (ItemPointer tid = next_entry(&scan)) {
         CHECK_FOR_INTERRUPTS();
-        StoredReference row = {};
-        row.alias_id = DatumGetInt64(column_value(slot, leaf.attributes[r::alias_id]));
-        row.partition_key = DatumGetInt16(column_value(slot, leaf.attributes[r::alias_key]));
-        row.document_key = DatumGetInt16(column_value(slot, leaf.attributes[r::document_key]));
-        row.document_id = DatumGetInt64(column_value(slot, leaf.attributes[r::document_id]));
-        row.row = row_address(slot->tts_tid);
-        append(call->scratch, set, row);
+        StoredReference entry = {};
+        entry.row = row_address(*tid);
+        append(call->scratch, set, entry);
     }
+    const auto entries = set->room.first(set->size);
+    sort_unless_sorted(entries, page_order);
+    bool dead = false;
+    set->size = fetch_rows(call, &scan, entries, snapshot, &dead);
+    if (dead)
+        mark_dead_entries(&scan, values);
     close_lookup(&scan);
     ExecDropSingleTupleTableSlot(slot);
 }

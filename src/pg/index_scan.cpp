@@ -21,6 +21,14 @@ void start_lookup(LookupScan *scan, const Datum *values) {
     index_rescan(scan->scan, scan->keys, scan->lookup->nkeys, nullptr, 0);
 }
 
+void mark_dead_entries(LookupScan *scan, const Datum *values) {
+    if (scan->scan->xactStartedInRecovery)
+        return; // a standby leaves its indexes as they are
+    start_lookup(scan, values);
+    while (next_row(scan))
+        CHECK_FOR_INTERRUPTS();
+}
+
 void close_lookup(LookupScan *scan) {
     index_endscan(scan->scan);
     index_close(scan->index, NoLock);

@@ -38,6 +38,26 @@ inline bool next_row(LookupScan *scan) {
     return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 }
 
+// Only the address of the next index entry, NULL after the last, for rows to be fetched in an order of the caller's.
+// Whether there is a visible row is for fetch_by_entry to say.
+inline ItemPointer next_entry(LookupScan *scan) {
+    return index_getnext_tid(scan->scan, ForwardScanDirection);
+}
+
+// Fetches the row of an entry into the slot; false where the snapshot, an MVCC one, sees none. Sets dead where nobody
+// sees one: such entries are passed in vain by every scan until mark_dead_entries.
+inline bool fetch_by_entry(LookupScan *scan, ItemPointer tid, Snapshot snapshot, bool *dead) {
+    bool more_versions = false;
+    bool all_dead = false;
+    const bool found =
+        table_index_fetch_tuple(scan->scan->xs_heapfetch, tid, snapshot, scan->slot, &more_versions, &all_dead);
+    *dead = *dead || all_dead;
+    return found;
+}
+
+// Runs the lookup again in the ordinary way, in which the index learns of dead entries.
+void mark_dead_entries(LookupScan *scan, const Datum *values);
+
 void close_lookup(LookupScan *scan);
 
 [[noreturn]] void raise_null_column(TupleTableSlot *slot, AttrNumber attribute);

@@ -75,6 +75,47 @@ TEST(RowCache, NeverReturnsAnotherRow) {
     EXPECT_GT(hits, 1000);
 }
 
+// Half as many ids as entries, again and again: an id must not push out another while there is room.
+TEST(RowCache, KeepsWhatThereIsRoomFor) {
+    std::vector<RowCacheEntry> entries(4096);
+    RowCache cache;
+    cache.adopt(entries);
+    std::mt19937_64 random(11);
+    std::vector<Uuid> ids(2048);
+    for (Uuid &id : ids)
+        id = id_of(random());
+    int missed = 0;
+    for (int pass = 0; pass < 10; ++pass) {
+        for (const Uuid &id : ids) {
+            if (!cache.find(1, id).row.known()) {
+                missed += pass > 0;
+                cache.remember(1, id, hint_of(1));
+            }
+        }
+    }
+    EXPECT_LT(missed, 9 * 2048 / 20);
+}
+
+// A working set follows another: the old one, though all of it was used, must make room.
+TEST(RowCache, OldEntriesMakeRoom) {
+    std::vector<RowCacheEntry> entries(1024);
+    RowCache cache;
+    cache.adopt(entries);
+    int missed = 0;
+    for (std::uint64_t set = 0; set < 2; ++set) {
+        missed = 0;
+        for (int pass = 0; pass < 50; ++pass) {
+            for (std::uint64_t n = 0; n < 400; ++n) {
+                if (!cache.find(1, id_of(set * 100000 + n)).row.known()) {
+                    missed += pass >= 25;
+                    cache.remember(1, id_of(set * 100000 + n), hint_of(1));
+                }
+            }
+        }
+    }
+    EXPECT_LT(missed, 25 * 400 / 20);
+}
+
 // What is used often must survive a scan of ids that are used once, but for sets that hash unluckily.
 TEST(RowCache, HotEntriesOutliveAScan) {
     std::vector<RowCacheEntry> entries(1024);
