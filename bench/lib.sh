@@ -85,7 +85,7 @@ load_data() {
             -c 'VACUUM dms.reference'
     else
         say "loading $2 documents and aliases, about $3 references, $1 partitions, $4" >&2
-        sql -c 'CREATE EXTENSION dms_refs' -c 'CREATE EXTENSION pg_stat_statements' -c 'CREATE EXTENSION pg_prewarm' \
+        sql -c 'CREATE EXTENSION dms_refs' -c 'CREATE EXTENSION pg_stat_statements' -c 'CREATE EXTENSION pg_prewarm' -c 'CREATE EXTENSION pgstattuple' \
             -c "SELECT dms_refs.create_store('dms', $1, '$5')" >/dev/null
         sql -v layout="$5" -v partitions="$1" -v documents="$2" -v refs="$3" -v skew="$4" -v sizes="$6" -v parents="$7" \
             -f "$bench/sql/data.sql"

@@ -23,7 +23,13 @@ inline std::uint64_t uuid_half(const Uuid &id, int half) noexcept {
 }
 
 inline int compare(const Uuid &a, const Uuid &b) noexcept {
-    return std::memcmp(a.bytes, b.bytes, sizeof a.bytes);
+    for (int half = 0; half < 2; ++half) {
+        const std::uint64_t left = uuid_half(a, half);
+        const std::uint64_t right = uuid_half(b, half);
+        if (left != right)
+            return left < right ? -1 : 1;
+    }
+    return 0;
 }
 
 inline bool operator==(const Uuid &a, const Uuid &b) noexcept {
@@ -88,26 +94,27 @@ const char *action_name(Action action) noexcept;
 CallPath path_of(const Counts &counts) noexcept;
 
 // Order of resolving: by partition, then by id, so that each leaf is opened once and read in key order.
-inline bool resolve_order(const Reference &a, const Reference &b) noexcept {
+// (The orders are function objects, not functions, so that sorting has them inline.)
+inline constexpr auto resolve_order = [](const Reference &a, const Reference &b) noexcept {
     if (a.partition_key != b.partition_key)
         return a.partition_key < b.partition_key;
     if (const int order = compare(a.id, b.id))
         return order < 0;
     return a.ordinal < b.ordinal;
-}
+};
 
 // Order of the diff and of every write. Ties (one alias id under two partition keys) stay side by side.
-inline bool alias_order(const Reference &a, const Reference &b) noexcept {
+inline constexpr auto alias_order = [](const Reference &a, const Reference &b) noexcept {
     if (a.alias_id != b.alias_id)
         return a.alias_id < b.alias_id;
     if (a.partition_key != b.partition_key)
         return a.partition_key < b.partition_key;
     return a.ordinal < b.ordinal;
-}
+};
 
-inline bool stored_order(const StoredReference &a, const StoredReference &b) noexcept {
+inline constexpr auto stored_order = [](const StoredReference &a, const StoredReference &b) noexcept {
     return a.alias_id < b.alias_id;
-}
+};
 
 // std::sort where it is needed: most inputs arrive in order.
 template <class T, class Order> void sort_unless_sorted(std::span<T> items, Order order) noexcept {

@@ -52,48 +52,47 @@ void close_reference_leaf(Call *call) {
 
 namespace {
 
-struct Growing {
-    std::span<StoredReference> room;
+template <class T> struct Growing {
+    MemoryContext context;
+    std::span<T> room;
     std::size_t size;
 };
 
-void append(MemoryContext context, Growing *set, const StoredReference &row) {
-    if (set->size == set->room.size()) {
-        const auto larger = allocate<StoredReference>(context, set->room.size() * 2);
-        std::copy(set->room.begin(), set->room.end(), larger.begin());
-        set->room = larger;
-    }
-    set->room[set->size++] = row;
+template <class T> Growing<T> growing(MemoryContext context, std::size_t expected) {
+    return {context, allocate<T>(context, expected + 8), 0};
 }
 
-bool page_order(const StoredReference &a, const StoredReference &b) {
+template <class T> void append(Growing<T> *items, const T &item) {
+    if (items->size == items->room.size()) {
+        const auto larger = allocate<T>(items->context, items->room.size() * 2);
+        std::copy(items->room.begin(), items->room.end(), larger.begin());
+        items->room = larger;
+    }
+    items->room[items->size++] = item;
+}
+
+// An index entry: where its row lies, and which of the entries it is.
+struct Entry {
+    core::RowAddress row;
+    uint32 position;
+};
+
+constexpr auto page_order = [](const Entry &a, const Entry &b) {
     return a.row.block != b.row.block ? a.row.block < b.row.block : a.row.offset < b.row.offset;
-}
+};
 
-// Replaces index entries, of which only the address is known, by their visible rows. Returns how many there are; dead
-// is set where an entry leads only to rows that nobody can see any more.
-std::size_t fetch_rows(Call *call, LookupScan *scan, std::span<StoredReference> entries, Snapshot snapshot,
-                       bool *dead) {
+StoredReference take_row(const Leaf &leaf, TupleTableSlot *slot) {
     namespace r = reference_column;
-    const Leaf &leaf = call->leaf.leaf;
-    std::size_t n = 0;
-    for (const StoredReference &entry : entries) {
-        CHECK_FOR_INTERRUPTS();
-        ItemPointerData tid = item_pointer(entry.row);
-        if (!fetch_by_entry(scan, &tid, snapshot, dead))
-            continue;
-        StoredReference row = {};
-        row.alias_id = DatumGetInt64(column_value(scan->slot, leaf.attributes[r::alias_id]));
-        row.partition_key = DatumGetInt16(column_value(scan->slot, leaf.attributes[r::alias_key]));
-        row.document_key = DatumGetInt16(column_value(scan->slot, leaf.attributes[r::document_key]));
-        row.document_id = DatumGetInt64(column_value(scan->slot, leaf.attributes[r::document_id]));
-        row.row = row_address(scan->slot->tts_tid);
-        entries[n++] = row;
-    }
-    return n;
+    StoredReference row = {};
+    row.alias_id = DatumGetInt64(column_value(slot, leaf.attributes[r::alias_id]));
+    row.partition_key = DatumGetInt16(column_value(slot, leaf.attributes[r::alias_key]));
+    row.document_key = DatumGetInt16(column_value(slot, leaf.attributes[r::document_key]));
+    row.document_id = DatumGetInt64(column_value(slot, leaf.attributes[r::document_id]));
+    row.row = row_address(slot->tts_tid);
+    return row;
 }
 
-void read_natively(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+std::span<StoredReference> read_natively(Call *call, const Parent &parent, std::size_t expected, Snapshot snapshot) {
     namespace r = reference_column;
     TupleTableSlot *slot = table_slot_create(call->leaf.relation, nullptr);
     LookupScan scan = open_lookup(call->leaf.relation, call->leaf.leaf.by_key, snapshot, slot);
@@ -101,45 +100,52 @@ void read_natively(Call *call, const Parent &parent, Snapshot snapshot, Growing 
     values[r::parent_key] = Int16GetDatum(parent.key);
     values[r::parent_id] = Int64GetDatum(parent.id);
     start_lookup(&scan, values);
+    Growing<Entry> entries = growing<Entry>(call->scratch, expected);
     while (ItemPointer tid = next_entry(&scan)) {
         CHECK_FOR_INTERRUPTS();
-        StoredReference entry = {};
-        entry.row = row_address(*tid);
-        append(call->scratch, set, entry);
+        append(&entries, {row_address(*tid), static_cast<uint32>(entries.size)});
     }
-    const auto entries = set->room.first(set->size);
-    sort_unless_sorted(entries, page_order);
+    const auto by_page = entries.room.first(entries.size);
+    sort_unless_sorted(by_page, page_order);
+
+    // Each row goes to its entry's place, so that what the index had in order stays in order.
+    const auto rows = allocate<StoredReference>(call->scratch, by_page.size());
+    std::fill(rows.begin(), rows.end(), StoredReference{});
     bool dead = false;
-    set->size = fetch_rows(call, &scan, entries, snapshot, &dead);
+    for (const Entry &entry : by_page) {
+        CHECK_FOR_INTERRUPTS();
+        ItemPointerData tid = item_pointer(entry.row);
+        if (fetch_by_entry(&scan, &tid, snapshot, &dead))
+            rows[entry.position] = take_row(call->leaf.leaf, slot);
+    }
     if (dead)
         mark_dead_entries(&scan, values);
     close_lookup(&scan);
     ExecDropSingleTupleTableSlot(slot);
+    const auto end = std::remove_if(rows.begin(), rows.end(), [](const StoredReference &r) { return !r.row.known(); });
+    return {rows.begin(), end};
 }
 
-void read_by_sql(Call *call, const Parent &parent, Snapshot snapshot, Growing *set) {
+std::span<StoredReference> read_by_sql(Call *call, const Parent &parent, Snapshot snapshot) {
     const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id)};
-    Rows rows = run_query(call->store, Statement::stored_set, arguments, snapshot);
-    for (uint64 i = 0; i < rows.count; ++i) {
-        StoredReference row = {};
-        row.alias_id = DatumGetInt64(row_value(rows, i, 1));
-        row.partition_key = DatumGetInt16(row_value(rows, i, 2));
-        row.document_key = DatumGetInt16(row_value(rows, i, 3));
-        row.document_id = DatumGetInt64(row_value(rows, i, 4));
-        append(call->scratch, set, row);
+    Rows found = run_query(call->store, Statement::stored_set, arguments, snapshot);
+    const auto rows = allocate<StoredReference>(call->scratch, found.count);
+    for (uint64 i = 0; i < found.count; ++i) {
+        rows[i] = {};
+        rows[i].alias_id = DatumGetInt64(row_value(found, i, 1));
+        rows[i].partition_key = DatumGetInt16(row_value(found, i, 2));
+        rows[i].document_key = DatumGetInt16(row_value(found, i, 3));
+        rows[i].document_id = DatumGetInt64(row_value(found, i, 4));
     }
-    end_rows(&rows);
+    end_rows(&found);
+    return rows;
 }
 
 } // namespace
 
 std::span<StoredReference> read_stored_set(Call *call, const Parent &parent, std::size_t expected, Snapshot snapshot) {
-    Growing set = {allocate<StoredReference>(call->scratch, expected + 8), 0};
-    if (call->not_native == nullptr)
-        read_natively(call, parent, snapshot, &set);
-    else
-        read_by_sql(call, parent, snapshot, &set);
-    const auto stored = set.room.first(set.size);
+    const auto stored = call->not_native == nullptr ? read_natively(call, parent, expected, snapshot)
+                                                    : read_by_sql(call, parent, snapshot);
     sort_unless_sorted(stored, stored_order);
     return stored;
 }

@@ -45,6 +45,16 @@ sub marked_rows
     return join ' + ', map { "(SELECT count(*) FROM $store.$_ WHERE xmax <> 0)" } qw(document alias reference);
 }
 
+# Makes alias 5 name another document.
+sub retarget
+{
+    my ($store, $document) = @_;
+    $node->safe_psql('postgres', qq{
+        UPDATE $store.alias SET documentid = $document, documentpartitionkey = $document % 16
+        WHERE referentialpartitionkey = 5 AND id = 5});
+    return;
+}
+
 sub identity { return $node->safe_psql('postgres', 'SELECT last_value FROM edfi.reference_id_seq') }
 
 foreach my $layout (qw(edfi lean))
@@ -62,12 +72,16 @@ foreach my $layout (qw(edfi lean))
         'told to be a pure insert' => "SELECT * FROM dms_refs.insert_references($given, true, store => '$store')",
         'sync_references' => "SELECT * FROM dms_refs.sync_references($given, include_kept => true, store => '$store')",
         'diff_references' => "SELECT * FROM dms_refs.diff_references($given, include_kept => true, store => '$store')",
-        'diff of another set' => "SELECT * FROM dms_refs.diff_references(1, 1::smallint, t.ids('{12}'), t.keys('{12}'), store => '$store')",
-        'sync_references_batch' => qq{SELECT * FROM dms_refs.sync_references_batch('{2,1}', '{2,1}', '{0,11}', t.ids($list), t.keys($list), store => '$store')},
-        'apply_resolved_references' => qq{SELECT * FROM dms_refs.apply_resolved_references(1, 1::smallint, t.keys($list), $list, $list, t.keys($list), store => '$store')},
+        'diff of another set' => qq{SELECT * FROM dms_refs.diff_references(
+            1, 1::smallint, t.ids('{12}'), t.keys('{12}'), store => '$store')},
+        'sync_references_batch' => qq{SELECT * FROM dms_refs.sync_references_batch(
+            '{2,1}', '{2,1}', '{0,11}', t.ids($list), t.keys($list), store => '$store')},
+        'apply_resolved_references' => qq{SELECT * FROM dms_refs.apply_resolved_references(
+            1, 1::smallint, t.keys($list), $list, $list, t.keys($list), store => '$store')},
         'empty set' => 'SELECT * FROM ' . call($store, 2),
         'invalid ids' => 'SELECT * FROM ' . call($store, 1, 2, 99),
-        'invalid ids in a batch' => qq{SELECT * FROM dms_refs.sync_references_batch('{1}', '{1}', '{2}', t.ids('{2,99}'), t.keys('{2,99}'), store => '$store')},
+        'invalid ids in a batch' => qq{SELECT * FROM dms_refs.sync_references_batch(
+            '{1}', '{1}', '{2}', t.ids('{2,99}'), t.keys('{2,99}'), store => '$store')},
         'resolve_references' => "SELECT * FROM dms_refs.resolve_references(t.ids($list), t.keys($list), '$store')",
         'find_invalid_references' => "SELECT * FROM dms_refs.find_invalid_references(t.ids($list), t.keys($list), '$store')",
         'referencing_documents' => "SELECT * FROM dms_refs.referencing_documents(5, 5::smallint, '$store')",
@@ -87,7 +101,8 @@ foreach my $layout (qw(edfi lean))
                 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('transactionid', 'tuple');
                 @{[ changed_tuples($store) ]};
                 COMMIT;
-                SELECT @{[ marked_rows($store) ]}}), "t\nnone\n0\n0\n0", "$layout $engine: $name: no transaction id, tuple lock, row written or marked");
+                SELECT @{[ marked_rows($store) ]}}),
+                "t\nnone\n0\n0\n0", "$layout $engine: $name: no transaction id, tuple lock, row written or marked");
         }
         is(identity(), 10, "$engine: no identity value used") if $layout eq 'edfi';
     }
@@ -105,7 +120,8 @@ foreach my $layout (qw(edfi lean))
         is(delete $wal->{"$leaf:INSERT"}, 2, "$layout $engine: 2 of 10 changed: rows inserted");
         is(delete $wal->{"$leaf:DELETE"}, 2, "$layout $engine: rows deleted");
         is(delete $wal->{'document_01:LOCK'}, 1, "$layout $engine: the parent locked");
-        is_deeply([ map { delete $wal->{"alias_$_:LOCK"} } qw(12 13) ], [ 1, 1 ], "$layout $engine: only the aliases of the new rows locked");
+        is_deeply([ map { delete $wal->{"alias_$_:LOCK"} } qw(12 13) ], [ 1, 1 ],
+            "$layout $engine: only the aliases of the new rows locked");
         my $entries = 0;
         $entries += delete $wal->{$_} foreach grep { /^reference_01.*:Btree INSERT_LEAF/ } keys %$wal;
         is($entries, 2 * $indexes{$layout}, "$layout $engine: an index entry a new row and index");
@@ -118,22 +134,22 @@ foreach my $layout (qw(edfi lean))
         settle();
         $wal = wal_of($engine, 'SELECT * FROM ' . call($store, 1, 4 .. 12));
         is_deeply($wal, { "$leaf:DELETE" => 1, 'document_01:LOCK' => 1, ':Transaction COMMIT' => 1 }, "$layout $engine: one deleted");
-        $node->safe_psql('postgres', "UPDATE $store.alias SET documentid = 20, documentpartitionkey = 4 WHERE referentialpartitionkey = 5 AND id = 5");
+        retarget($store, 20);
         settle();
         $wal = wal_of($engine, 'SELECT * FROM ' . call($store, 1, 4 .. 12));
         is($wal->{"$leaf:UPDATE"}, 1, "$layout $engine: retargeted: one row updated");
         delete $wal->{$_} foreach grep { /^reference_01.*:Btree INSERT_LEAF/ } keys %$wal;
         is_deeply($wal, { "$leaf:UPDATE" => 1, 'document_01:LOCK' => 1, ':Transaction COMMIT' => 1 }, "$layout $engine: and nothing else");
         is(identity() - $used, 2, "$engine: no identity value used for it") if $layout eq 'edfi';
-        $node->safe_psql('postgres', "UPDATE $store.alias SET documentid = 5, documentpartitionkey = 5 WHERE referentialpartitionkey = 5 AND id = 5");
+        retarget($store, 5);
 
         # The first rows of a parent.
         $node->safe_psql('postgres', 'SELECT ' . call($store, 17));
         settle();
         $wal = wal_of($engine, 'SELECT * FROM ' . call($store, 17, 20 .. 29));
         is($wal->{"$leaf:INSERT"}, 10, "$layout $engine: pure insert: ten rows");
-        is_deeply([ $wal->{'document_01:LOCK'}, grep { defined } map { $wal->{"alias_$_:LOCK"} } map { sprintf '%02d', $_ % 16 } 20 .. 29 ],
-            [ (1) x 11 ], "$layout $engine: the parent and ten aliases locked, each once");
+        my @aliases = map { sprintf 'alias_%02d:LOCK', $_ % 16 } 20 .. 29;
+        is_deeply([ @{$wal}{ 'document_01:LOCK', @aliases } ], [ (1) x 11 ], "$layout $engine: the parent and ten aliases locked, each once");
         is_deeply([ grep { !/^(?:reference_01.*|reference_id_seq|document_01:LOCK|alias_\d\d:LOCK|:Transaction COMMIT$)/ } keys %$wal ],
             [], "$layout $engine: no other relation touched");
         is(identity() - $used, 12, "$engine: ten identity values used") if $layout eq 'edfi';

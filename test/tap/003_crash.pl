@@ -107,7 +107,8 @@ foreach my $layout (qw(edfi lean))
     $node->stop('immediate');
     $session->{run}->finish;
     $node->start;
-    is($node->safe_psql('postgres', 'SELECT k FROM work.ledger WHERE parent = 1'), 20, "$layout: the last acknowledged save is there, the open transaction is not");
+    is($node->safe_psql('postgres', 'SELECT k FROM work.ledger WHERE parent = 1'), 20,
+        "$layout: the last acknowledged save is there, the open transaction is not");
     settled($node, "$layout: acknowledged saves");
     $node->safe_psql('postgres', 'SELECT work.save(p, 29, 1, true) FROM generate_series(1, 12) p');
     settled($node, "$layout: saved after the crash");

@@ -32,6 +32,16 @@ sub transactions
         SELECT count(*) FROM pg_logical_slot_get_changes('changes', NULL, NULL, 'skip-empty-xacts', '1') WHERE data LIKE 'BEGIN%'});
 }
 
+# Makes an alias name another document.
+sub retarget
+{
+    my ($store, $alias, $document) = @_;
+    $node->safe_psql('postgres', qq{
+        UPDATE $store.alias SET documentid = $document, documentpartitionkey = $document % 16
+        WHERE referentialpartitionkey = $alias % 16 AND id = $alias});
+    return;
+}
+
 sub run_sql
 {
     my ($engine, $sql) = @_;
@@ -57,16 +67,17 @@ foreach my $layout (qw(edfi lean))
         is(changes(), '', "$name: unchanged and invalid: nothing");
 
         run_sql($engine, 'SELECT ' . call($layout, 1, 8, 4, 5, 6, 7));
-        is(changes(), join("\n", $deleted->(2), $deleted->(3), "INSERT $leaf 7>7", "INSERT $leaf 8>8"), "$name: changed: deletes, then inserts, by alias");
+        is(changes(), join("\n", $deleted->(2), $deleted->(3), "INSERT $leaf 7>7", "INSERT $leaf 8>8"),
+            "$name: changed: deletes, then inserts, by alias");
 
         run_sql($engine, 'SELECT ' . call($layout, 17, 12, 11));
         is(changes(), "INSERT $leaf 11>11\nINSERT $leaf 12>12", "$name: pure insert");
 
-        run_sql($engine, "UPDATE $layout.alias SET documentid = 21, documentpartitionkey = 5 WHERE referentialpartitionkey = 5 AND id = 5");
+        retarget($layout, 5, 21);
         transactions();
         run_sql($engine, 'SELECT ' . call($layout, 1, 4, 5, 6, 7, 8, 9));
         is(changes(), "UPDATE $leaf 5>21\nINSERT $leaf 9>9", "$name: an alias with another document: update");
-        run_sql($engine, "UPDATE $layout.alias SET documentid = 5, documentpartitionkey = 5 WHERE referentialpartitionkey = 5 AND id = 5");
+        retarget($layout, 5, 5);
         run_sql($engine, 'SELECT ' . call($layout, 1, 4, 5, 6, 7, 8, 9));
         transactions();
 
@@ -75,8 +86,8 @@ foreach my $layout (qw(edfi lean))
             t.ids('{3,4,11,12,99}'), t.keys('{3,4,11,12,99}'), store => '$layout')});
         is(changes(), join("\n", (map { $deleted->($_) } 4 .. 9), "INSERT $layout.reference_02 4>4"), "$name: batch");
 
-        run_sql($engine, 'BEGIN; SELECT ' . call($layout, 1, 2, 3) . '; SAVEPOINT a; SELECT ' . call($layout, 1, 9) . '; ROLLBACK TO a; SELECT '
-            . call($layout, 2) . '; COMMIT');
+        run_sql($engine, 'BEGIN; SELECT ' . call($layout, 1, 2, 3) . '; SAVEPOINT a; SELECT ' . call($layout, 1, 9)
+            . '; ROLLBACK TO a; SELECT ' . call($layout, 2) . '; COMMIT');
         is(changes(), join("\n", "INSERT $leaf 2>2", "INSERT $leaf 3>3", map { s/_01/_02/r } map { $deleted->($_) } 3, 4),
             "$name: two calls of a transaction, one rolled back");
         run_sql($engine, 'BEGIN; SELECT ' . call($layout, 1, 9) . '; ROLLBACK');
@@ -108,20 +119,26 @@ sub all_refuse
     return;
 }
 
-my $delete = 'DELETE FROM edfi.reference_01 WHERE parentdocumentpartitionkey = 1 AND parentdocumentid = 1 AND aliasid = 2';
-my $update = 'UPDATE edfi.reference_01 SET referenceddocumentid = 21, referenceddocumentpartitionkey = 5 WHERE parentdocumentpartitionkey = 1 AND parentdocumentid = 1 AND aliasid = 2';
+my $row = 'parentdocumentpartitionkey = 1 AND parentdocumentid = 1 AND aliasid = 2';
+my $delete = "DELETE FROM edfi.reference_01 WHERE $row";
+my $update = "UPDATE edfi.reference_01 SET referenceddocumentid = 21, referenceddocumentpartitionkey = 5 WHERE $row";
 run_sql('auto', 'SELECT ' . call('edfi', 1, 2, 3));
-$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE edfi.reference; ALTER TABLE edfi.reference_01 REPLICA IDENTITY NOTHING');
+$node->safe_psql('postgres', q{
+    CREATE PUBLICATION everything FOR TABLE edfi.reference;
+    ALTER TABLE edfi.reference_01 REPLICA IDENTITY NOTHING});
 all_refuse('no identity', call('edfi', 1, 3), $delete);
-$node->safe_psql('postgres', 'UPDATE edfi.alias SET documentid = 21, documentpartitionkey = 5 WHERE referentialpartitionkey = 2 AND id = 2');
+retarget('edfi', 2, 21);
 all_refuse('no identity, update', call('edfi', 1, 2, 3), $update);
-is(refusal($_, 'SELECT ' . call('edfi', 1, 2, 3, 30)), refusal('sql', $update), "no identity: insert and update: $_ engine refuses both") foreach qw(direct sql);
-$node->safe_psql('postgres', 'UPDATE edfi.alias SET documentid = 2, documentpartitionkey = 2 WHERE referentialpartitionkey = 2 AND id = 2');
+is(refusal($_, 'SELECT ' . call('edfi', 1, 2, 3, 30)), refusal('sql', $update),
+    "no identity: insert and update: $_ engine refuses both") foreach qw(direct sql);
+retarget('edfi', 2, 2);
 foreach my $engine (qw(direct sql))
 {
     is(refusal($engine, 'SELECT ' . call('edfi', 1, 3, 2)), '00000|', "no identity: $engine: unchanged goes through");
     is(refusal($engine, 'SELECT ' . call('edfi', 17, 3, 2)), '00000|', "no identity: $engine: inserts go through");
-    run_sql('sql', 'ALTER PUBLICATION everything SET (publish = \'insert\'); SELECT ' . call('edfi', 17) . '; ALTER PUBLICATION everything SET (publish = \'insert, update, delete, truncate\')');
+    # Away with them, past the publication.
+    run_sql('sql', q{ALTER PUBLICATION everything SET (publish = 'insert'); SELECT } . call('edfi', 17)
+        . q{; ALTER PUBLICATION everything SET (publish = 'insert, update, delete, truncate')});
 }
 $node->safe_psql('postgres', 'ALTER TABLE edfi.reference_01 REPLICA IDENTITY DEFAULT; DROP PUBLICATION everything;
     CREATE PUBLICATION some_rows FOR TABLE edfi.reference_01 WHERE (aliasid > 1)');

@@ -27,10 +27,12 @@ $node->safe_psql('postgres', q{
         "document.id": "no", "document.documentpartitionkey": "part",
         "alias.id": "no", "referentialid": "ref_uuid", "alias.referentialpartitionkey": "part",
         "alias.documentid": "doc_no", "alias.documentpartitionkey": "doc_part",
-        "parentdocumentid": "doc_no", "parentdocumentpartitionkey": "doc_part", "aliasid": "name_no", "reference.referentialpartitionkey": "Name part",
+        "parentdocumentid": "doc_no", "parentdocumentpartitionkey": "doc_part",
+        "aliasid": "name_no", "reference.referentialpartitionkey": "Name part",
         "referenceddocumentpartitionkey": "to_part", "referenceddocumentid": "to_no"}', 'api');
     INSERT INTO app."Doc" SELECT n % 16, n, 'x' FROM generate_series(1, 40) n;
-    INSERT INTO app.names (no, part, ref_uuid, doc_no, doc_part) OVERRIDING SYSTEM VALUE SELECT n, n % 16, t.id(n), n, n % 16 FROM generate_series(1, 40) n;
+    INSERT INTO app.names (no, part, ref_uuid, doc_no, doc_part) OVERRIDING SYSTEM VALUE
+        SELECT n, n % 16, t.id(n), n, n % 16 FROM generate_series(1, 40) n;
 });
 
 # Every store's calls, by the schema of its drop-in functions, with the store's number of partitions.
@@ -57,14 +59,18 @@ sub serves
     {
         my ($schema, $partitions) = @{ $stores{$store} };
         my $drop_in = sub { "SELECT * FROM $schema.InsertReferences(" . arguments(@_) . ')' };
-        is(ask($database, "SELECT action, alias_id FROM dms_refs.sync_references(" . arguments(1, $partitions, 5, 4, 3) . ", include_kept => true, store => '$store') ORDER BY 2"),
+        my $given = sub { return arguments(1, $partitions, @_) . ", include_kept => true, store => '$store'" };
+        is(ask($database, 'SELECT action, alias_id FROM dms_refs.sync_references(' . $given->(5, 4, 3) . ') ORDER BY 2'),
             "keep|3\nkeep|4\nkeep|5", "$name: $store: unchanged");
         is(ask($database, $drop_in->(1, $partitions, 4, 5, 6, 39)), 't|{}', "$name: $store: changed by the drop-in");
-        is(ask($database, "SELECT action, alias_id, referenced_document_id FROM dms_refs.diff_references(" . arguments(1, $partitions, 3, 4) . ", include_kept => true, store => '$store') ORDER BY 2"),
+        is(ask($database, 'SELECT action, alias_id, referenced_document_id FROM dms_refs.diff_references('
+                . $given->(3, 4) . ') ORDER BY 2'),
             "insert|3|3\nkeep|4|4\ndelete|5|5\ndelete|6|6\ndelete|39|39", "$name: $store: and stored");
-        is(ask($database, $drop_in->(1, $partitions, 4, 99)), 'f|{' . ('0' x 8) . '-0000-0000-0000-' . sprintf('%012d', 99) . '}', "$name: $store: invalid");
+        is(ask($database, $drop_in->(1, $partitions, 4, 99)), 'f|{00000000-0000-0000-0000-000000000099}',
+            "$name: $store: invalid");
         is(ask($database, $drop_in->(1, $partitions, 3, 4, 5)), 't|{}', "$name: $store: back again");
-        is(ask($database, "SELECT parent_document_id FROM dms_refs.referencing_documents(4, (4 % $partitions)::smallint, '$store') ORDER BY 1"), "1\n2\n3", "$name: $store: referencing documents");
+        is(ask($database, "SELECT parent_document_id FROM dms_refs.referencing_documents(4, (4 % $partitions)::smallint, '$store') ORDER BY 1"),
+            "1\n2\n3", "$name: $store: referencing documents");
     }
     return;
 }
@@ -99,24 +105,25 @@ sub dump_of
 
 my $before = dump_of('postgres');
 my $folder = $node->basedir;
-$node->command_ok([ 'pg_dump', '--format=custom', "--file=$folder/custom", '--dbname', $node->connstr('postgres') ], 'dumped, custom format');
-$node->command_ok([ 'pg_dump', '--format=directory', '--jobs=2', "--file=$folder/directory", '--dbname', $node->connstr('postgres') ], 'dumped, directory format');
-$node->command_ok([ 'pg_dump', "--file=$folder/plain", '--dbname', $node->connstr('postgres') ], 'dumped, plain');
+my @source = ('--dbname', $node->connstr('postgres'));
+$node->command_ok([ 'pg_dump', '--format=custom', "--file=$folder/custom", @source ], 'dumped, custom format');
+$node->command_ok([ 'pg_dump', '--format=directory', '--jobs=2', "--file=$folder/directory", @source ], 'dumped, directory format');
+$node->command_ok([ 'pg_dump', "--file=$folder/plain", @source ], 'dumped, plain');
 
 my %restore = (
-    custom => sub { [ 'pg_restore', '--exit-on-error', '--single-transaction', '--dbname', $node->connstr($_[0]), "$folder/custom" ] },
-    directory => sub { [ 'pg_restore', '--exit-on-error', '--jobs=2', '--dbname', $node->connstr($_[0]), "$folder/directory" ] },
-    plain => sub { [ 'psql', '--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--output=/dev/null', "--file=$folder/plain", '--dbname', $node->connstr($_[0]) ] });
+    custom => [ 'pg_restore', '--exit-on-error', '--single-transaction', "$folder/custom" ],
+    directory => [ 'pg_restore', '--exit-on-error', '--jobs=2', "$folder/directory" ],
+    plain => [ 'psql', '--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--output=/dev/null', "--file=$folder/plain" ]);
 foreach my $format (sort keys %restore)
 {
     my $database = "from_$format";
     ask('postgres', "CREATE DATABASE $database TEMPLATE template0");
-    $node->command_ok($restore{$format}->($database), "$format: restored");
+    $node->command_ok([ @{ $restore{$format} }, '--dbname', $node->connstr($database) ], "$format: restored");
     is(ask($database, $description), $expected, "$format: the same stores");
     ok(dump_of($database) eq $before, "$format: the same dump");
     serves($database, $format);
-    is(ask($database, "SELECT dms_refs.drop_store('dms', true); SELECT dms_refs.unregister_store('own'); SELECT string_agg(store, ',' ORDER BY store) FROM dms_refs.stores"),
-        "\n\nmoved,small", "$format: stores can be dropped");
+    is(ask($database, q{SELECT dms_refs.drop_store('dms', true); SELECT dms_refs.unregister_store('own');
+            SELECT string_agg(store, ',' ORDER BY store) FROM dms_refs.stores}), "\n\nmoved,small", "$format: stores can be dropped");
 }
 
 $node->stop;

@@ -40,10 +40,15 @@ foreach my $engine (qw(direct sql))
     {
         $session->query_safe("DISCARD ALL; SET dms_refs.engine = '$engine'; SET plan_cache_mode = '$mode'");
         $session->query_safe('PREPARE save(bigint, smallint, uuid[], smallint[]) AS SELECT * FROM small.InsertReferences($1, $2, $3, $4)');
-        $session->query_safe(q{PREPARE batch(uuid[], smallint[]) AS SELECT ordinal, path FROM dms_refs.sync_references_batch('{1,2}', '{1,2}', '{1,1}', $1, $2, store => 'small')});
+        $session->query_safe(q{PREPARE batch(uuid[], smallint[]) AS
+            SELECT ordinal, path FROM dms_refs.sync_references_batch('{1,2}', '{1,2}', '{1,1}', $1, $2, store => 'small')});
         $session->query_safe('SELECT small.InsertReferences(2, 2::smallint, $${}$$, $${}$$)');
-        my $execute = sub { my $list = '{' . join(',', @_) . '}'; return $session->query_safe("EXECUTE save(1, 1, t.ids('$list'), t.keys('$list'))") };
-        my @wrong = grep { $execute->($_, $_ + 1) ne 't|{}' || stored($node, 'small', 1) ne "$_>$_ " . ($_ + 1) . '>' . ($_ + 1) } 2 .. 9;
+        my $execute = sub {
+            my $list = '{' . join(',', @_) . '}';
+            return $session->query_safe("EXECUTE save(1, 1, t.ids('$list'), t.keys('$list'))");
+        };
+        my $expected = sub { return join ' ', map { "$_>$_" } @_ };
+        my @wrong = grep { $execute->($_, $_ + 1) ne 't|{}' || stored($node, 'small', 1) ne $expected->($_, $_ + 1) } 2 .. 9;
         is("@wrong", '', "$engine: $mode: a prepared call, eight times");
         is($session->query_safe(q{EXECUTE batch(t.ids('{9,9}'), t.keys('{9,9}'))}), "1|delete_only\n2|pure_insert", "$engine: $mode: a prepared batch");
         is($session->query_safe(q{EXECUTE batch(t.ids('{9,9}'), t.keys('{9,9}'))}), "1|unchanged\n2|unchanged", "$engine: $mode: once more");

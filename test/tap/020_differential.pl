@@ -128,7 +128,7 @@ SKIP:
 {
     skip 'a short run need not meet everything', 4 if $rounds * $calls < 2000;
     cmp_ok($states{$_} // 0, '>', 0, "$_ was met") foreach '23514';
-    is(join(' ', grep { !$features{$_} } @all), '', 'every feature was there');
+    is(join(' ', grep { !$features{$_} && !RandomFeatures::may_fail($_) } @all), '', 'every feature was there');
     cmp_ok($writes{direct} // 0, '>', ($writes{sql} // 0) / 4, 'the direct store was often written directly');
     cmp_ok($writes{sql} // 0, '>', 0, 'and sometimes could not be');
 }

@@ -276,7 +276,8 @@ sub change_step
     else
     {
         my $other = int(rand(KEYS));
-        $self->step("UPDATE {A} SET {A.referentialpartitionkey} = $other WHERE {A.id} = $alias") unless $self->{detached}{"A $other"};
+        # Not while it is referred to: the server's own cascade over partitions is another matter.
+        $self->step("UPDATE {A} SET {A.referentialpartitionkey} = $other WHERE {A.id} = $alias AND NOT EXISTS (SELECT FROM {R} WHERE {R.aliasid} = $alias)") unless $self->{detached}{"A $other"};
     }
     return;
 }

@@ -193,6 +193,13 @@ sub feature
     return @rest;
 }
 
+# Whether a feature may be impossible, because of the rows that there are or because of another one.
+sub may_fail
+{
+    my (undef, undef, %options) = feature($_[0]);
+    return $options{may_fail};
+}
+
 # What there is to compare of a feature.
 sub check
 {
