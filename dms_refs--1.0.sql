@@ -416,7 +416,136 @@ CREATE FUNCTION @extschema@.last_invalid_references() RETURNS TABLE (referential
     LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_take_invalid_references';
 
 ---------------------------------------------------------------------------------------------------
--- 3. Comments and grants
+-- 3. Statistics
+---------------------------------------------------------------------------------------------------
+
+-- Everything that is counted, an entry a row: the views below are made of it. Only rows of tables that the caller may read,
+-- unless it has the privileges of pg_read_all_stats.
+CREATE FUNCTION @extschema@.stat_entries(
+        OUT datid oid, OUT relid oid, OUT function text, OUT path text, OUT engine text,
+        OUT calls bigint, OUT documents bigint, OUT given bigint, OUT read bigint,
+        OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT kept bigint, OUT invalid bigint,
+        OUT total_time float8, OUT min_time float8, OUT max_time float8, OUT mean_time float8, OUT stddev_time float8,
+        OUT resolve_time float8, OUT read_time float8, OUT apply_time float8,
+        OUT wal_records bigint, OUT wal_fpi bigint, OUT wal_bytes bigint,
+        OUT shared_blks_hit bigint, OUT shared_blks_read bigint, OUT shared_blks_dirtied bigint,
+        OUT same_size_unchanged bigint, OUT same_size_changed bigint, OUT other_size bigint,
+        OUT first_call timestamptz, OUT last_call timestamptz, OUT stats_reset timestamptz,
+        OUT latency bigint[], OUT set_size bigint[], OUT change_size bigint[])
+    RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stat_entries';
+
+CREATE FUNCTION @extschema@.stat_running(
+        OUT pid int, OUT datid oid, OUT relid oid, OUT function text, OUT phase text,
+        OUT references_done bigint, OUT references_total bigint, OUT started timestamptz)
+    RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stat_running';
+
+CREATE FUNCTION @extschema@.stat_status(
+        OUT storage text, OUT entries bigint, OUT max_entries bigint, OUT not_recorded bigint)
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stat_status';
+
+CREATE FUNCTION @extschema@.stat_reset(target regclass DEFAULT NULL) RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dms_refs_stat_reset';
+
+CREATE FUNCTION @extschema@.histogram_percentile(histogram bigint[], fraction float8, unit float8 DEFAULT 1) RETURNS float8
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dms_refs_histogram_percentile';
+
+CREATE FUNCTION @extschema@.histogram_buckets(histogram bigint[], unit float8 DEFAULT 1,
+        OUT at_least float8, OUT below float8, OUT count bigint, OUT cumulative bigint)
+    RETURNS SETOF record
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dms_refs_histogram_buckets';
+
+CREATE FUNCTION @extschema@.histogram_add(a bigint[], b bigint[]) RETURNS bigint[]
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dms_refs_histogram_add';
+
+CREATE FUNCTION @extschema@.histogram_subtract(a bigint[], b bigint[]) RETURNS bigint[]
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dms_refs_histogram_subtract';
+
+CREATE AGGREGATE @extschema@.histogram_sum(bigint[]) (
+    SFUNC = @extschema@.histogram_add, STYPE = bigint[], INITCOND = '{}',
+    COMBINEFUNC = @extschema@.histogram_add, PARALLEL = SAFE);
+
+-- A table's name is only known in its own database.
+CREATE VIEW @extschema@.stat_calls AS
+SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+       e.function, e.path, e.engine, e.calls, e.documents,
+       e.given, e.read, e.inserted, e.updated, e.deleted, e.kept, e.invalid,
+       e.total_time, e.min_time, e.max_time, e.mean_time, e.stddev_time, e.resolve_time, e.read_time, e.apply_time,
+       e.wal_records, e.wal_fpi, e.wal_bytes, e.shared_blks_hit, e.shared_blks_read, e.shared_blks_dirtied,
+       e.first_call, e.last_call, e.stats_reset
+FROM @extschema@.stat_entries() e
+CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
+LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid;
+
+CREATE VIEW @extschema@.stat_paths AS
+SELECT s.datname, s.relid, s.relation, s.calls, s.fast_calls, s.full_calls,
+       s.fast_calls::float8 / NULLIF(s.fast_calls + s.full_calls, 0) AS fast_ratio,
+       s.invalid_calls, s.error_calls,
+       s.fast_wal_bytes::float8 / NULLIF(s.fast_calls, 0) AS wal_bytes_per_fast_call,
+       s.full_wal_bytes::float8 / NULLIF(s.full_calls, 0) AS wal_bytes_per_full_call,
+       s.equal_count_unchanged, s.equal_count_changed, s.different_count
+FROM (
+    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+           sum(e.calls)::bigint AS calls,
+           COALESCE(sum(e.calls) FILTER (WHERE e.path = 'unchanged'), 0)::bigint AS fast_calls,
+           COALESCE(sum(e.calls) FILTER (WHERE e.path IN ('pure_insert', 'insert_only', 'delete_only', 'mixed')), 0)::bigint AS full_calls,
+           COALESCE(sum(e.calls) FILTER (WHERE e.path = 'invalid'), 0)::bigint AS invalid_calls,
+           COALESCE(sum(e.calls) FILTER (WHERE e.path = 'error'), 0)::bigint AS error_calls,
+           sum(e.wal_bytes) FILTER (WHERE e.path = 'unchanged') AS fast_wal_bytes,
+           sum(e.wal_bytes) FILTER (WHERE e.path IN ('pure_insert', 'insert_only', 'delete_only', 'mixed')) AS full_wal_bytes,
+           sum(e.same_size_unchanged)::bigint AS equal_count_unchanged,
+           sum(e.same_size_changed)::bigint AS equal_count_changed,
+           sum(e.other_size)::bigint AS different_count
+    FROM @extschema@.stat_entries() e
+    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
+    LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
+    WHERE e.function IN ('insert_references', 'sync_references', 'sync_references_batch', 'apply_resolved_references')
+    GROUP BY 1, 2, 3) s;
+
+-- The histograms count eighths of a microsecond: 0.000125 ms.
+CREATE VIEW @extschema@.stat_latency AS
+SELECT s.datname, s.relid, s.relation, s.path, s.calls,
+       @extschema@.histogram_percentile(s.latency, 0.5, 0.000125) AS p50,
+       @extschema@.histogram_percentile(s.latency, 0.9, 0.000125) AS p90,
+       @extschema@.histogram_percentile(s.latency, 0.95, 0.000125) AS p95,
+       @extschema@.histogram_percentile(s.latency, 0.99, 0.000125) AS p99,
+       @extschema@.histogram_percentile(s.latency, 0.999, 0.000125) AS p999,
+       s.max, s.latency AS histogram
+FROM (
+    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation, e.path,
+           sum(e.calls)::bigint AS calls, max(e.max_time) AS max, @extschema@.histogram_sum(e.latency) AS latency
+    FROM @extschema@.stat_entries() e
+    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
+    LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
+    WHERE e.calls > 0
+    GROUP BY 1, 2, 3, 4) s;
+
+CREATE VIEW @extschema@.stat_set_size AS
+SELECT s.datname, s.relid, s.relation, s.documents,
+       @extschema@.histogram_percentile(s.set_size, 0.5) AS set_size_p50,
+       @extschema@.histogram_percentile(s.set_size, 0.95) AS set_size_p95,
+       @extschema@.histogram_percentile(s.set_size, 1) AS set_size_max,
+       @extschema@.histogram_percentile(s.change_size, 0.5) AS change_size_p50,
+       @extschema@.histogram_percentile(s.change_size, 0.95) AS change_size_p95,
+       @extschema@.histogram_percentile(s.change_size, 1) AS change_size_max,
+       s.set_size AS set_size_histogram, s.change_size AS change_size_histogram
+FROM (
+    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+           sum(e.same_size_unchanged + e.same_size_changed + e.other_size)::bigint AS documents,
+           @extschema@.histogram_sum(e.set_size) AS set_size, @extschema@.histogram_sum(e.change_size) AS change_size
+    FROM @extschema@.stat_entries() e
+    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
+    LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
+    GROUP BY 1, 2, 3
+    HAVING sum(e.same_size_unchanged + e.same_size_changed + e.other_size) > 0) s;
+
+CREATE VIEW @extschema@.stat_progress AS
+SELECT r.pid, d.datname, r.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN r.relid::pg_catalog.regclass END AS relation,
+       r.function, r.phase, r.references_done, r.references_total, r.started
+FROM @extschema@.stat_running() r
+LEFT JOIN pg_catalog.pg_database d ON d.oid = r.datid;
+
+---------------------------------------------------------------------------------------------------
+-- 4. Comments and grants
 ---------------------------------------------------------------------------------------------------
 
 COMMENT ON TABLE @extschema@.store_config IS 'The stores of this database, as create_store and register_store wrote them; read the view stores instead';
@@ -440,5 +569,22 @@ COMMENT ON FUNCTION @extschema@.apply_resolved_references(bigint, smallint, smal
 COMMENT ON FUNCTION @extschema@.referencing_documents(bigint, smallint, name) IS 'The documents that refer to this one, each once, by partition key and id';
 COMMENT ON FUNCTION @extschema@.last_invalid_references() IS 'The invalid referential ids of this session''s last call, in input order; forgets them';
 
+COMMENT ON FUNCTION @extschema@.stat_entries() IS 'Everything that is counted of calls, an entry a row, times in milliseconds, latencies as a histogram of eighths of a microsecond; the views stat_* are made of it. Only tables that the caller may read, unless it has pg_read_all_stats';
+COMMENT ON FUNCTION @extschema@.stat_running() IS 'The calls that are running in all sessions; read the view stat_progress instead';
+COMMENT ON FUNCTION @extschema@.stat_status() IS 'Where statistics are kept (session, shared memory, cumulative statistics), the entries in use and at most, and how many calls were not counted for want of room';
+COMMENT ON FUNCTION @extschema@.stat_reset(regclass) IS 'Starts the counters of a table again, or of all of this database where it is NULL';
+COMMENT ON FUNCTION @extschema@.histogram_percentile(bigint[], float8, float8) IS 'The value below which a fraction (0 to 1) of a histogram''s values lies, times unit: at most 6.3 % away from the true one; NULL for an empty histogram. Unit of latencies: 0.000125 for milliseconds';
+COMMENT ON FUNCTION @extschema@.histogram_buckets(bigint[], float8) IS 'The buckets of a histogram that hold values: bounds times unit, count, and count of this and all lower buckets';
+COMMENT ON FUNCTION @extschema@.histogram_add(bigint[], bigint[]) IS 'Merges two histograms';
+COMMENT ON FUNCTION @extschema@.histogram_subtract(bigint[], bigint[]) IS 'What was added to a histogram between two snapshots: the later one minus the earlier one';
+COMMENT ON AGGREGATE @extschema@.histogram_sum(bigint[]) IS 'Merges histograms';
+COMMENT ON VIEW @extschema@.stat_calls IS 'Calls by database, table, function, path and engine: references given, read and invalid, rows written, time in milliseconds, WAL and shared buffers';
+COMMENT ON VIEW @extschema@.stat_paths IS 'Writing calls by table: fast (unchanged) and full (something written), their share and WAL, invalid and failed ones; and how equal counts would have predicted unchanged sets, by document';
+COMMENT ON VIEW @extschema@.stat_latency IS 'Latency of calls by table and path, in milliseconds: percentiles, maximum, and the histogram (eighths of a microsecond, see histogram_buckets)';
+COMMENT ON VIEW @extschema@.stat_set_size IS 'Sizes by table: of the sets given, and of what had to change of them; percentiles and histograms';
+COMMENT ON VIEW @extschema@.stat_progress IS 'The calls that are running: what they do and how far they are. Empty where dms_refs is not preloaded';
+
 GRANT USAGE ON SCHEMA @extschema@ TO PUBLIC;
-GRANT SELECT ON @extschema@.store_config, @extschema@.stores TO PUBLIC;
+GRANT SELECT ON @extschema@.store_config, @extschema@.stores, @extschema@.stat_calls, @extschema@.stat_paths, @extschema@.stat_latency,
+    @extschema@.stat_set_size, @extschema@.stat_progress TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.stat_reset(regclass) FROM PUBLIC;

@@ -1,5 +1,7 @@
 // The module's frame: magic block, settings, registration. Nothing else.
 #include "pg/module.hpp"
+#include "stats/progress.hpp"
+#include "stats/recorder.hpp"
 #include "store/store.hpp"
 
 extern "C" {
@@ -22,6 +24,31 @@ const config_enum_entry lock_parent_choices[] = {{"on_change", lock_on_change, f
 const config_enum_entry duplicates_choices[] = {
     {"ignore", duplicates_ignore, false}, {"error", duplicates_error, false}, {nullptr, 0, false}};
 
+const config_enum_entry track_choices[] = {
+    {"none", track_none, false}, {"top", track_top, false}, {"all", track_all, false}, {nullptr, 0, false}};
+
+void define_statistics_settings() {
+    DefineCustomEnumVariable("dms_refs.track", "Which calls are counted in the statistics.",
+                             "top: calls that are not made by another call's triggers; all: those, too; none: nothing.",
+                             &settings.track, track_top, track_choices, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("dms_refs.track_timing", "Times the phases of each call: resolve, read, apply.", nullptr,
+                             &settings.track_timing, false, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("dms_refs.log_calls", "Writes a line about each call to the server's log.",
+                             "The line that EXPLAIN (ANALYZE, DMS_REFS) shows on PostgreSQL 18 and later.",
+                             &settings.log_calls, false, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    // Where the module is loaded later these two have no effect, but a configuration file may name them.
+    const GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+    DefineCustomIntVariable(
+        "dms_refs.stats_max", "Entries of the statistics: kinds of calls that are counted apart.",
+        "About 5 kB of shared memory each, on PostgreSQL 15 to 17; later servers have no such bound.",
+        &settings.stats_max, 1000, 10, 1000000, at_start, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable(
+        "dms_refs.stats_persist", "Keeps the statistics over a clean restart.",
+        "Off by default on PostgreSQL 18 and later: a server that is then started without the module "
+        "would discard all of its statistics.",
+        &settings.stats_persist, settings.stats_persist, at_start, 0, nullptr, nullptr, nullptr);
+}
+
 void define_settings() {
     DefineCustomEnumVariable("dms_refs.engine", "How stores are read and written.",
                              "auto: natively where the tables allow it, else by SQL statements; direct: an error where "
@@ -32,7 +59,7 @@ void define_settings() {
                              "off leaves them to the server's foreign-key triggers.", &settings.native_fk_checks, true,
                              PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("dms_refs.alias_cache", "Alias row addresses that a backend remembers.",
-                            "32 bytes each; an address is believed only after its row has been fetched and compared. "
+                            "16 bytes each; an address is believed only after its row has been fetched and compared. "
                             "0 turns the cache off.",
                             &settings.alias_cache, 4096, 0, 16 * 1024 * 1024, PGC_USERSET, 0, nullptr, nullptr,
                             nullptr);
@@ -44,6 +71,7 @@ void define_settings() {
     DefineCustomEnumVariable("dms_refs.duplicate_references", "What happens when a call names a reference twice.",
                              nullptr, &settings.duplicate_references, duplicates_ignore, duplicates_choices,
                              PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    define_statistics_settings();
     MarkGUCPrefixReserved("dms_refs");
 }
 
@@ -65,4 +93,10 @@ extern "C" void _PG_init(void) {
     dms_refs::refuse_incompatible_server();
     dms_refs::define_settings();
     dms_refs::register_store_invalidation();
+    dms_refs::register_explain_option();
+    if (process_shared_preload_libraries_in_progress) {
+        dms_refs::preload_statistics();
+        dms_refs::preload_progress();
+        dms_refs::watch_drops();
+    }
 }

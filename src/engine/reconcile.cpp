@@ -2,6 +2,7 @@
 #include "engine/engine.hpp"
 
 #include "pg/relation.hpp"
+#include "stats/recorder.hpp"
 
 #include <initializer_list>
 
@@ -138,10 +139,12 @@ ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &
 }
 
 void apply(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
-    if (writes_directly(call))
+    if (writes_directly(call)) {
         write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, locked, exists));
-    else
+    } else {
+        record_by_sql();
         write_sql(call, parent, delta);
+    }
 }
 
 } // namespace
@@ -165,6 +168,7 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
     if (purpose != Purpose::resolve)
         call->reference = open_table(store.table(Role::reference),
                                      purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, name);
+    record_relation(RelationGetRelid(call->reference != nullptr ? call->reference : call->alias));
     check_privileges(call);
     if (settings.engine == engine_sql)
         call->not_native = "dms_refs.engine is sql";
@@ -172,8 +176,10 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
         call->not_native = root_not_readable(call->alias);
     if (call->not_native == nullptr && call->reference != nullptr)
         call->not_native = root_not_readable(call->reference);
-    if (call->not_native != nullptr)
+    if (call->not_native != nullptr) {
         check_columns(call);
+        record_by_sql();
+    }
     if (purpose == Purpose::resolve) {
         call->snapshot = GetActiveSnapshot(); // a stable function sees what its query sees
         return;
@@ -234,6 +240,7 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
         refresh_snapshot(call);
         call->has_written = false;
     }
+    record_phase(Phase::read);
     open_reference_leaf(call, parent.key);
     Outcome outcome = read_and_compare(call, parent, references);
     if (call->purpose != Purpose::write || outcome.path == CallPath::invalid)
@@ -242,6 +249,8 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
     const bool unchanged = outcome.counts.unchanged();
     const bool lock = call->lock_parent == lock_always || (call->lock_parent == lock_on_change && !unchanged);
     bool exists = false;
+    if (lock || !unchanged)
+        record_phase(Phase::apply);
     if (lock) {
         const uint64 before = call->completions;
         exists = lock_parent(call, parent, LockTupleNoKeyExclusive);

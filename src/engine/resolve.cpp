@@ -7,6 +7,7 @@
 #include "engine/engine.hpp"
 #include "engine/statements.hpp"
 #include "pg/row_fetch.hpp"
+#include "stats/recorder.hpp"
 
 #include <array>
 
@@ -26,9 +27,12 @@ core::RowCache &alias_cache() {
         storage = nullptr;
         if (settings.alias_cache > 0) {
             const auto entries = static_cast<std::size_t>(settings.alias_cache);
-            storage = MemoryContextAllocExtended(TopMemoryContext, sizeof(RowCacheEntry) * entries + PG_CACHE_LINE_SIZE,
-                                                 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-            cache.adopt({reinterpret_cast<RowCacheEntry *>(CACHELINEALIGN(storage)), entries});
+            auto *bytes = static_cast<char *>(
+                MemoryContextAllocExtended(TopMemoryContext, sizeof(RowCacheEntry) * entries + PG_CACHE_LINE_SIZE,
+                                           MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+            storage = bytes;
+            bytes += PG_CACHE_LINE_SIZE - reinterpret_cast<uintptr_t>(bytes) % PG_CACHE_LINE_SIZE;
+            cache.adopt({reinterpret_cast<RowCacheEntry *>(bytes), entries});
         }
         size = settings.alias_cache;
     }
@@ -212,8 +216,10 @@ std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplic
         *repeated = twice;
     if (call->not_native == nullptr)
         call->not_native = resolve_natively(call, distinct);
-    if (call->not_native != nullptr)
+    if (call->not_native != nullptr) {
+        record_by_sql();
         resolve_by_sql(call, distinct);
+    }
     return distinct;
 }
 

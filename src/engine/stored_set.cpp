@@ -4,6 +4,7 @@
 // So the addresses are taken from the index first and the rows fetched page by page, as a bitmap scan does it.
 #include "engine/engine.hpp"
 #include "engine/statements.hpp"
+#include "stats/recorder.hpp"
 
 namespace dms_refs {
 
@@ -28,6 +29,7 @@ void open_reference_leaf(Call *call, int16 key) {
     if (reason != nullptr && call->not_native == nullptr)
         call->not_native = reason;
     if (call->not_native != nullptr) {
+        record_by_sql();
         if (leaf != nullptr)
             table_close(leaf, NoLock);
         return;
@@ -37,6 +39,7 @@ void open_reference_leaf(Call *call, int16 key) {
     open.key = key;
     if (open.leaf.not_readable != nullptr) {
         call->not_native = open.leaf.not_readable;
+        record_by_sql();
         close_reference_leaf(call);
     }
 }

@@ -4,6 +4,7 @@
 // order, so that two batches lock parents in the same order. Scratch memory is given back after each document.
 #include "functions/arguments.hpp"
 #include "functions/results.hpp"
+#include "stats/recorder.hpp"
 
 namespace dms_refs {
 namespace {
@@ -80,11 +81,21 @@ std::span<Reference> references_of(Call *call, const Document &document, std::sp
     return distinct;
 }
 
-} // namespace
-} // namespace dms_refs
+// The path of a batch as a whole, as the statistics count it.
+CallPath path_of_all(std::span<const DocumentResult> results) {
+    Counts sum;
+    for (const DocumentResult &result : results) {
+        if (result.path == CallPath::invalid)
+            return CallPath::invalid;
+        sum.inserted += result.counts.inserted;
+        sum.updated += result.counts.updated;
+        sum.deleted += result.counts.deleted;
+        sum.kept += result.counts.kept;
+    }
+    return path_of(sum);
+}
 
-DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
-    using namespace dms_refs;
+Datum sync_references_batch(FunctionCallInfo fcinfo) {
     const bool abort_on_invalid = aborts_on_invalid(fcinfo);
     Call call;
     begin_call(&call, "sync_references_batch", store_argument(fcinfo, 7), Purpose::write);
@@ -93,6 +104,8 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
 
     const auto copy = allocate<Reference>(call.context, given.size());
     std::copy(given.begin(), given.end(), copy.begin());
+    record_total(given.size());
+    record_phase(Phase::resolve);
     const auto resolved = resolve(&call, copy, nullptr);
 
     const auto in_order = allocate<const Document *>(call.context, documents.size());
@@ -114,6 +127,7 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
         result = {};
         const auto own = references_of(&call, *document, given, resolved);
         const Outcome outcome = reconcile(&call, document->parent, own);
+        record_document(static_cast<StatPath>(outcome.path), document_count(outcome));
         const auto invalid =
             outcome.path == CallPath::invalid ? invalid_ids(outcome.given, per_document) : std::span<Uuid>();
         result.counts = outcome.counts;
@@ -128,6 +142,7 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
                      errhint("With on_invalid => 'skip' the other documents are written.")));
     }
     call.scratch = call.context;
+    record_path(static_cast<StatPath>(path_of_all(results)));
 
     // In the order of the documents, as they were given.
     std::size_t n_invalid = 0;
@@ -163,4 +178,12 @@ DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
     }
     end_call(&call);
     return static_cast<Datum>(0);
+}
+
+} // namespace
+} // namespace dms_refs
+
+DMS_REFS_FUNCTION(dms_refs_sync_references_batch) {
+    using namespace dms_refs;
+    return recorded<sync_references_batch>(fcinfo, Function::sync_references_batch);
 }

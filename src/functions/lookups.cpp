@@ -4,6 +4,7 @@
 #include "functions/arguments.hpp"
 #include "functions/results.hpp"
 #include "pg/relation.hpp"
+#include "stats/recorder.hpp"
 
 namespace dms_refs {
 namespace {
@@ -17,6 +18,8 @@ std::span<Reference> resolve_all(Call *call, FunctionCallInfo fcinfo, const char
     const auto copy = allocate<Reference>(call->context, given.size());
     std::copy(given.begin(), given.end(), copy.begin());
     Duplicate twice;
+    record_total(given.size());
+    record_phase(Phase::resolve);
     const std::span<const Reference> resolved = resolve(call, copy, &twice);
     refuse_repeated(twice);
     for (Reference &reference : given) {
@@ -25,14 +28,12 @@ std::span<Reference> resolve_all(Call *call, FunctionCallInfo fcinfo, const char
         reference = *std::lower_bound(resolved.begin(), resolved.end(), reference, resolve_order);
         reference.ordinal = ordinal;
     }
+    const auto invalid = std::count_if(given.begin(), given.end(), [](const Reference &r) { return !r.resolved; });
+    record_lookups(given.size(), static_cast<std::size_t>(invalid));
     return given;
 }
 
-} // namespace
-} // namespace dms_refs
-
-DMS_REFS_FUNCTION(dms_refs_resolve_references) {
-    using namespace dms_refs;
+Datum resolve_references(FunctionCallInfo fcinfo) {
     Call call;
     const auto given = resolve_all(&call, fcinfo, "resolve_references");
     ReturnSetInfo *set = begin_set(fcinfo);
@@ -48,8 +49,7 @@ DMS_REFS_FUNCTION(dms_refs_resolve_references) {
     return static_cast<Datum>(0);
 }
 
-DMS_REFS_FUNCTION(dms_refs_find_invalid_references) {
-    using namespace dms_refs;
+Datum find_invalid_references(FunctionCallInfo fcinfo) {
     Call call;
     const auto given = resolve_all(&call, fcinfo, "find_invalid_references");
     ReturnSetInfo *set = begin_set(fcinfo);
@@ -66,12 +66,14 @@ DMS_REFS_FUNCTION(dms_refs_find_invalid_references) {
 }
 
 // By SQL: one covering index answers it, and the planner does that well.
-DMS_REFS_FUNCTION(dms_refs_referencing_documents) {
-    using namespace dms_refs;
+Datum referencing_documents(FunctionCallInfo fcinfo) {
     require_not_null(fcinfo, 0, "document_id");
     require_not_null(fcinfo, 1, "document_partition_key");
     const Store store = store_argument(fcinfo, 2);
     Relation reference = open_table(store.table(Role::reference), AccessShareLock, NameStr(store.name));
+    record_relation(RelationGetRelid(reference));
+    record_phase(Phase::read);
+    record_by_sql();
     ReturnSetInfo *set = begin_set(fcinfo);
     const Datum arguments[] = {Int16GetDatum(PG_GETARG_INT16(1)), Int64GetDatum(PG_GETARG_INT64(0))};
     Rows rows = run_query(store, Statement::referencing, arguments, GetActiveSnapshot());
@@ -80,7 +82,26 @@ DMS_REFS_FUNCTION(dms_refs_referencing_documents) {
         const bool nulls[] = {false, false};
         put_row(set, values, nulls);
     }
+    record_lookups(1, 0);
     end_rows(&rows);
     table_close(reference, NoLock);
     return static_cast<Datum>(0);
+}
+
+} // namespace
+} // namespace dms_refs
+
+DMS_REFS_FUNCTION(dms_refs_resolve_references) {
+    using namespace dms_refs;
+    return recorded<resolve_references>(fcinfo, Function::resolve_references);
+}
+
+DMS_REFS_FUNCTION(dms_refs_find_invalid_references) {
+    using namespace dms_refs;
+    return recorded<find_invalid_references>(fcinfo, Function::find_invalid_references);
+}
+
+DMS_REFS_FUNCTION(dms_refs_referencing_documents) {
+    using namespace dms_refs;
+    return recorded<referencing_documents>(fcinfo, Function::referencing_documents);
 }

@@ -4,6 +4,7 @@
 // engine's. Results are built in the caller's memory context before the call's own goes away.
 #include "functions/arguments.hpp"
 #include "functions/results.hpp"
+#include "stats/recorder.hpp"
 
 namespace dms_refs {
 namespace {
@@ -16,6 +17,12 @@ struct Synced {
     Outcome outcome;
 };
 
+void record_outcome(const Outcome &outcome) {
+    const auto path = static_cast<StatPath>(outcome.path);
+    record_document(path, document_count(outcome));
+    record_path(path);
+}
+
 // The common part: resolve, compare and, where the purpose is to write, write.
 Synced sync(Call *call, FunctionCallInfo fcinfo, const char *function, Purpose purpose, int store_position) {
     require_not_null(fcinfo, 4, "is_pure_insert"); // a hint, which the stored set itself answers at no cost
@@ -23,9 +30,13 @@ Synced sync(Call *call, FunctionCallInfo fcinfo, const char *function, Purpose p
     begin_call(call, function, store_argument(fcinfo, store_position), purpose);
     Synced synced = {};
     Duplicate twice;
-    const auto references = resolve(call, reference_arguments(fcinfo, 2, call->context), &twice);
+    const auto given = reference_arguments(fcinfo, 2, call->context);
+    record_total(given.size());
+    record_phase(Phase::resolve);
+    const auto references = resolve(call, given, &twice);
     refuse_repeated(twice);
     synced.outcome = reconcile(call, parent, references);
+    record_outcome(synced.outcome);
     synced.valid = synced.outcome.path != CallPath::invalid;
     if (!synced.valid)
         synced.invalid = invalid_ids(synced.outcome.given, call->context);
@@ -87,21 +98,18 @@ void put_changes(Call *call, ReturnSetInfo *set, const Synced &synced, bool incl
     }
 }
 
-Datum sync_rows(FunctionCallInfo fcinfo, const char *function, Purpose purpose) {
+template <Purpose purpose> Datum sync_rows(FunctionCallInfo fcinfo) {
     require_not_null(fcinfo, 5, "include_kept");
     Call call;
-    const Synced synced = sync(&call, fcinfo, function, purpose, 6);
+    const Synced synced =
+        sync(&call, fcinfo, purpose == Purpose::write ? "sync_references" : "diff_references", purpose, 6);
     put_changes(&call, begin_set(fcinfo), synced, PG_GETARG_BOOL(5));
     end_call(&call);
     return static_cast<Datum>(0);
 }
 
-} // namespace
-} // namespace dms_refs
-
 // Serves dms_refs.insert_references and every store's InsertReferences, which has no argument `store`.
-DMS_REFS_FUNCTION(dms_refs_insert_references) {
-    using namespace dms_refs;
+Datum insert_references(FunctionCallInfo fcinfo) {
     static TupleDesc row_type = nullptr;
     Call call;
     const Synced synced = sync(&call, fcinfo, "insert_references", Purpose::write, 5);
@@ -113,16 +121,7 @@ DMS_REFS_FUNCTION(dms_refs_insert_references) {
     PG_RETURN_DATUM(HeapTupleGetDatum(row));
 }
 
-DMS_REFS_FUNCTION(dms_refs_sync_references) {
-    return dms_refs::sync_rows(fcinfo, "sync_references", dms_refs::Purpose::write);
-}
-
-DMS_REFS_FUNCTION(dms_refs_diff_references) {
-    return dms_refs::sync_rows(fcinfo, "diff_references", dms_refs::Purpose::compare);
-}
-
-DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
-    using namespace dms_refs;
+Datum apply_resolved_references(FunctionCallInfo fcinfo) {
     static TupleDesc row_type = nullptr;
     const Parent parent = parent_arguments(fcinfo);
     require_not_null(fcinfo, 6, "is_pure_insert");
@@ -138,6 +137,7 @@ DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
     Call call;
     begin_call(&call, "apply_resolved_references", store_argument(fcinfo, 7), Purpose::write);
     call.resolves = false;
+    record_total(keys.size());
     const auto given = allocate<Reference>(call.context, keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         given[i] = {};
@@ -154,6 +154,7 @@ DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
     const auto distinct = unique_aliases(given, twice);
     refuse_repeated(twice);
     const Outcome outcome = reconcile(&call, parent, distinct);
+    record_outcome(outcome);
     remember_invalid({}, 0, 0, false);
     const Counts &counts = outcome.counts;
     const Datum values[] = {Int32GetDatum(counts.inserted), Int32GetDatum(counts.updated),
@@ -164,4 +165,27 @@ DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
         heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
     end_call(&call);
     PG_RETURN_DATUM(HeapTupleGetDatum(row));
+}
+
+} // namespace
+} // namespace dms_refs
+
+DMS_REFS_FUNCTION(dms_refs_insert_references) {
+    using namespace dms_refs;
+    return recorded<insert_references>(fcinfo, Function::insert_references);
+}
+
+DMS_REFS_FUNCTION(dms_refs_sync_references) {
+    using namespace dms_refs;
+    return recorded<sync_rows<Purpose::write>>(fcinfo, Function::sync_references);
+}
+
+DMS_REFS_FUNCTION(dms_refs_diff_references) {
+    using namespace dms_refs;
+    return recorded<sync_rows<Purpose::compare>>(fcinfo, Function::diff_references);
+}
+
+DMS_REFS_FUNCTION(dms_refs_apply_resolved_references) {
+    using namespace dms_refs;
+    return recorded<apply_resolved_references>(fcinfo, Function::apply_resolved_references);
 }

@@ -86,6 +86,19 @@ std::span<Uuid> invalid_ids(std::span<const Reference> references, MemoryContext
     return ids;
 }
 
+DocumentCount document_count(const Outcome &outcome) {
+    const bool compared = outcome.path != CallPath::invalid;
+    DocumentCount count = {};
+    count.given = static_cast<int64>(outcome.given.size());
+    count.stored = static_cast<int64>(outcome.stored.size());
+    count.changes = outcome.counts;
+    count.compared = compared;
+    if (!compared)
+        count.invalid = std::count_if(outcome.given.begin(), outcome.given.end(),
+                                      [](const Reference &reference) { return !reference.resolved; });
+    return count;
+}
+
 void remember_invalid(std::span<const Uuid> ids, int64 parent_id, int16 parent_key, bool any_parent) {
     forget_invalid();
     if (ids.empty())

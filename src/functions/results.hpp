@@ -1,7 +1,8 @@
 // Building what SQL functions return.
 #pragma once
 
-#include "core/reference_set.hpp"
+#include "core/call_counters.hpp"
+#include "engine/engine.hpp"
 #include "pg/module.hpp"
 
 namespace dms_refs {
@@ -21,6 +22,9 @@ Datum uuid_array_datum(std::span<const core::Uuid> ids);
 
 // The distinct ids of unresolved references, in input order, in a context.
 std::span<core::Uuid> invalid_ids(std::span<const core::Reference> references, MemoryContext context);
+
+// An outcome as the statistics count it.
+core::DocumentCount document_count(const Outcome &outcome);
 
 // What last_invalid_references() returns next: the invalid ids of this session's last call. parent_id and key
 // say which document it was for; any_parent where there were several.

@@ -14,6 +14,7 @@ namespace dms_refs {
 enum Engine : int { engine_auto, engine_direct, engine_sql };
 enum LockParent : int { lock_on_change, lock_always, lock_never };
 enum Duplicates : int { duplicates_ignore, duplicates_error };
+enum Track : int { track_none, track_top, track_all };
 
 struct Settings {
     int engine = engine_auto;
@@ -21,6 +22,11 @@ struct Settings {
     int duplicate_references = duplicates_ignore;
     int alias_cache = 4096; // entries a backend
     bool native_fk_checks = true;
+    int track = track_top;
+    bool track_timing = false;
+    bool log_calls = false;
+    int stats_max = 1000; // entries, 15 to 17
+    bool stats_persist = compat::persists_statistics;
 };
 extern Settings settings;
 

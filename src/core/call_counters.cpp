@@ -1,0 +1,126 @@
+// Adding up what calls did: see call_counters.hpp and histogram.hpp.
+#include "core/call_counters.hpp"
+
+#include <array>
+#include <cmath>
+
+namespace dms_refs::core {
+
+double percentile(std::span<const std::int64_t> counts, double fraction) noexcept {
+    std::int64_t total = 0;
+    for (const std::int64_t count : counts)
+        total += std::max<std::int64_t>(count, 0);
+    if (total == 0)
+        return -1;
+    const double clamped = std::clamp(fraction, 0.0, 1.0);
+    const std::int64_t rank = std::max<std::int64_t>(1, std::llround(std::ceil(clamped * static_cast<double>(total))));
+    std::int64_t below = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        below += std::max<std::int64_t>(counts[i], 0);
+        if (below >= rank)
+            return bucket_value(i);
+    }
+    return bucket_value(counts.size() - 1);
+}
+
+const char *path_name(StatPath path) noexcept {
+    if (path < StatPath::read)
+        return path_name(static_cast<CallPath>(path));
+    return path == StatPath::read ? "read" : "error";
+}
+
+const char *phase_name(Phase phase) noexcept {
+    static constexpr std::array<const char *, phases> names = {"starting", "resolving", "reading", "applying"};
+    return names[static_cast<std::size_t>(phase)];
+}
+
+void add_document(DocumentCount *sum, const DocumentCount &document) noexcept {
+    sum->given += document.given;
+    sum->stored += document.stored;
+    sum->invalid += document.invalid;
+    sum->changes.inserted += document.changes.inserted;
+    sum->changes.updated += document.changes.updated;
+    sum->changes.deleted += document.changes.deleted;
+    sum->changes.kept += document.changes.kept;
+}
+
+void CallCounters::add_document(const DocumentCount &document) noexcept {
+    ++documents;
+    given += document.given;
+    read += document.stored;
+    invalid += document.invalid;
+    if (!document.compared)
+        return;
+    const Counts &changes = document.changes;
+    inserted += changes.inserted;
+    updated += changes.updated;
+    deleted += changes.deleted;
+    kept += changes.kept;
+    if (document.given != document.stored)
+        ++other_size;
+    else if (changes.unchanged())
+        ++same_size_unchanged;
+    else
+        ++same_size_changed;
+    set_size.add(static_cast<std::uint64_t>(document.given));
+    change_size.add(static_cast<std::uint64_t>(changes.inserted + changes.updated + changes.deleted));
+}
+
+void add_cost(CallCost *sum, const CallCost &cost) noexcept {
+    sum->time += cost.time;
+    for (int i = 0; i < phases; ++i)
+        sum->phase_time[i] += cost.phase_time[i];
+    sum->wal_records += cost.wal_records;
+    sum->wal_full_page_images += cost.wal_full_page_images;
+    sum->wal_bytes += cost.wal_bytes;
+    sum->blocks_hit += cost.blocks_hit;
+    sum->blocks_read += cost.blocks_read;
+    sum->blocks_dirtied += cost.blocks_dirtied;
+}
+
+void CallCounters::add_call(const CallCost &of_call, std::int64_t when) noexcept {
+    time_min = calls == 0 ? of_call.time : std::min(time_min, of_call.time);
+    time_max = calls == 0 ? of_call.time : std::max(time_max, of_call.time);
+    time_squared += of_call.time * of_call.time;
+    first_call = first_call == 0 ? when : std::min(first_call, when);
+    last_call = std::max(last_call, when);
+    ++calls;
+    add_cost(&cost, of_call);
+    latency.add(static_cast<std::uint64_t>(std::max(0.0, of_call.time * latency_units_per_ms)));
+}
+
+void CallCounters::merge(const CallCounters &from) noexcept {
+    if (from.calls > 0) {
+        time_min = calls == 0 ? from.time_min : std::min(time_min, from.time_min);
+        time_max = calls == 0 ? from.time_max : std::max(time_max, from.time_max);
+        first_call = first_call == 0 ? from.first_call : std::min(first_call, from.first_call);
+        last_call = std::max(last_call, from.last_call);
+    }
+    calls += from.calls;
+    documents += from.documents;
+    given += from.given;
+    read += from.read;
+    inserted += from.inserted;
+    updated += from.updated;
+    deleted += from.deleted;
+    kept += from.kept;
+    invalid += from.invalid;
+    same_size_unchanged += from.same_size_unchanged;
+    same_size_changed += from.same_size_changed;
+    other_size += from.other_size;
+    time_squared += from.time_squared;
+    add_cost(&cost, from.cost);
+    latency.merge(from.latency);
+    set_size.merge(from.set_size);
+    change_size.merge(from.change_size);
+}
+
+void CallCounters::clear() noexcept {
+    latency.clear();
+    set_size.clear();
+    change_size.clear();
+    // The histograms are empty: only what stands before them is left.
+    std::memset(static_cast<void *>(this), 0, offsetof(CallCounters, latency));
+}
+
+} // namespace dms_refs::core

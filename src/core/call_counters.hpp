@@ -1,0 +1,95 @@
+// What is counted of calls: plain numbers that can be added up.
+//
+// All zeros is the state before the first call. Nothing here allocates, locks or fails.
+#pragma once
+
+#include "core/histogram.hpp"
+#include "core/reference_set.hpp"
+
+namespace dms_refs::core {
+
+// How a call ended, in the statistics: the paths of CallPath and two more.
+enum class StatPath : std::uint8_t {
+    unchanged,
+    pure_insert,
+    insert_only,
+    delete_only,
+    mixed,
+    invalid,
+    read,  // a function that compares nothing
+    error, // it raised
+};
+inline constexpr int stat_paths = 8;
+
+const char *path_name(StatPath path) noexcept;
+
+enum class Phase : std::uint8_t { none, resolve, read, apply };
+inline constexpr int phases = 4;
+
+const char *phase_name(Phase phase) noexcept;
+
+// Latencies are counted in eighths of a microsecond, up to 38 hours; sizes up to a million.
+inline constexpr double latency_units_per_ms = 8000;
+using LatencyHistogram = Histogram<304>;
+using SizeHistogram = Histogram<144>;
+
+// One document of a call.
+struct DocumentCount {
+    std::int64_t given;  // distinct references
+    std::int64_t stored; // references that the set held before; 0 where it was not looked at
+    std::int64_t invalid;
+    Counts changes;
+    bool compared; // false: it was invalid
+};
+
+void add_document(DocumentCount *sum, const DocumentCount &document) noexcept;
+
+// What a call as a whole has cost.
+struct CallCost {
+    double time; // milliseconds
+    double phase_time[phases];
+    std::int64_t wal_records;
+    std::int64_t wal_full_page_images;
+    std::int64_t wal_bytes;
+    std::int64_t blocks_hit;
+    std::int64_t blocks_read;
+    std::int64_t blocks_dirtied;
+};
+
+void add_cost(CallCost *sum, const CallCost &cost) noexcept;
+
+struct CallCounters {
+    std::int64_t calls;
+    std::int64_t documents;
+    std::int64_t given;
+    std::int64_t read;
+    std::int64_t inserted;
+    std::int64_t updated;
+    std::int64_t deleted;
+    std::int64_t kept;
+    std::int64_t invalid;
+    // How "as many as before, so nothing changed" would have done.
+    std::int64_t same_size_unchanged;
+    std::int64_t same_size_changed;
+    std::int64_t other_size;
+    double time_squared;
+    double time_min; // has a meaning only after a call
+    double time_max;
+    CallCost cost; // sums
+    // Microseconds since 2000, the server's timestamps; 0 where there is none.
+    std::int64_t first_call;
+    std::int64_t last_call;
+    std::int64_t reset;
+    LatencyHistogram latency;
+    SizeHistogram set_size;
+    SizeHistogram change_size;
+
+    void add_document(const DocumentCount &document) noexcept;
+    void add_call(const CallCost &of_call, std::int64_t when) noexcept;
+    // reset stays as it is.
+    void merge(const CallCounters &from) noexcept;
+    void clear() noexcept;
+    bool empty() const noexcept { return calls == 0 && documents == 0; }
+};
+
+} // namespace dms_refs::core

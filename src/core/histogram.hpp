@@ -1,0 +1,80 @@
+// A log-linear histogram: counts of values by magnitude, with a bounded relative error.
+//
+// Values below 8 have a bucket each; from there on each power of two is divided into 8. So a bucket is at most an
+// eighth as wide as its lower bound, and its middle is at most 6.3 % away from any value in it. All zeros is an empty
+// histogram, and adding the counts of two is merging them: what differs between two snapshots is a histogram, too.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace dms_refs::core {
+
+inline constexpr int histogram_bits = 3;
+
+inline std::size_t bucket_of(std::uint64_t value) noexcept {
+    if (value < (1U << histogram_bits))
+        return value;
+    const int exponent = 63 - std::countl_zero(value);
+    const int shift = exponent - histogram_bits;
+    return (static_cast<std::size_t>(shift + 1) << histogram_bits) + ((value >> shift) & ((1U << histogram_bits) - 1));
+}
+
+// The smallest value of a bucket; that of the next one is the first that is no longer in it.
+inline std::uint64_t bucket_start(std::size_t bucket) noexcept {
+    if (bucket < (1U << histogram_bits))
+        return bucket;
+    const int shift = static_cast<int>(bucket >> histogram_bits) - 1;
+    const std::uint64_t within = bucket & ((1U << histogram_bits) - 1);
+    return ((1ULL << histogram_bits) + within) << shift;
+}
+
+// The largest number of buckets that bucket_start can speak of.
+inline constexpr std::size_t max_buckets = (64 - histogram_bits + 1) << histogram_bits;
+
+// What a value of a bucket is taken for: the middle of the bucket's values.
+inline double bucket_value(std::size_t bucket) noexcept {
+    const auto start = static_cast<double>(bucket_start(bucket));
+    return bucket + 1 < max_buckets ? (start + static_cast<double>(bucket_start(bucket + 1) - 1)) / 2 : start;
+}
+
+// The value below which a fraction of the values lies: that of rank ceil(fraction * n). Negative where there is none.
+double percentile(std::span<const std::int64_t> counts, double fraction) noexcept;
+
+// Counts, and the range of buckets that hold any, so that merging a histogram of a few values is cheap.
+template <std::size_t Buckets> struct Histogram {
+    std::uint32_t first; // has a meaning only where end is not 0
+    std::uint32_t end;
+    std::int64_t counts[Buckets];
+
+    static constexpr std::size_t size = Buckets;
+
+    void add(std::uint64_t value) noexcept {
+        const std::size_t bucket = std::min(bucket_of(value), Buckets - 1); // the last takes all that is larger
+        ++counts[bucket];
+        widen(static_cast<std::uint32_t>(bucket), static_cast<std::uint32_t>(bucket) + 1);
+    }
+
+    void merge(const Histogram &from) noexcept {
+        for (std::size_t i = from.first; i < from.end; ++i)
+            counts[i] += from.counts[i];
+        if (from.end != 0)
+            widen(from.first, from.end);
+    }
+
+    void clear() noexcept {
+        std::fill(counts + (end == 0 ? 0 : first), counts + end, 0);
+        first = end = 0;
+    }
+
+private:
+    void widen(std::uint32_t from, std::uint32_t to) noexcept {
+        first = end == 0 ? from : std::min(first, from);
+        end = std::max(end, to);
+    }
+};
+
+} // namespace dms_refs::core

@@ -1,0 +1,218 @@
+// What the statistics views are made of: entries, running calls, resetting, and histograms as arrays.
+//
+// Rows are of tables that the caller may read; pg_read_all_stats sees all. State, locking: those of src/stats.
+#include "stats/statistics.hpp"
+
+#include "functions/results.hpp"
+#include "stats/progress.hpp"
+
+#include <cmath>
+
+namespace dms_refs {
+namespace {
+
+using namespace core;
+
+bool sees_everything() {
+    return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+}
+
+// A row of another database, and one of a call that failed before its table was known, are for those who see
+// everything.
+bool may_see(Oid database, Oid relation) {
+    if (database != MyDatabaseId || !OidIsValid(relation) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+        return false;
+    return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+           pg_attribute_aclcheck_all(relation, GetUserId(), ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+void say_once_if_not_preloaded() {
+    static bool said = false;
+    if (stat_storage != &session_statistics || said)
+        return;
+    said = true;
+    ereport(NOTICE, (errmsg("these statistics are of this session only"),
+                     errdetail("dms_refs is not in shared_preload_libraries."),
+                     errhint("Add it and restart the server to count the calls of all sessions.")));
+}
+
+template <std::size_t Buckets> Datum array_of_counts(const Histogram<Buckets> &histogram) {
+    // Without the empty end: a histogram's length says nothing.
+    Datum values[Buckets];
+    const int n = static_cast<int>(histogram.end);
+    for (int i = 0; i < n; ++i)
+        values[i] = Int64GetDatum(histogram.counts[i]);
+    return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+}
+
+void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
+    const StatKey &key = entry.key;
+    const CallCounters &c = entry.counters;
+    const CallCost &cost = c.cost;
+    const auto n = static_cast<double>(c.calls);
+    const double mean = c.calls > 0 ? cost.time / n : 0;
+    const double variance = c.calls > 0 ? Max(c.time_squared / n - mean * mean, 0.0) : 0;
+    const bool no_call = c.calls == 0;
+    const Datum values[] = {
+        ObjectIdGetDatum(key.database),
+        ObjectIdGetDatum(key.relation),
+        CStringGetTextDatum(function_name(key.function)),
+        CStringGetTextDatum(path_name(key.path)),
+        CStringGetTextDatum(key.by_sql ? "sql" : "direct"),
+        Int64GetDatum(c.calls),
+        Int64GetDatum(c.documents),
+        Int64GetDatum(c.given),
+        Int64GetDatum(c.read),
+        Int64GetDatum(c.inserted),
+        Int64GetDatum(c.updated),
+        Int64GetDatum(c.deleted),
+        Int64GetDatum(c.kept),
+        Int64GetDatum(c.invalid),
+        Float8GetDatum(cost.time),
+        Float8GetDatum(c.time_min),
+        Float8GetDatum(c.time_max),
+        Float8GetDatum(mean),
+        Float8GetDatum(std::sqrt(variance)),
+        Float8GetDatum(cost.phase_time[static_cast<int>(Phase::resolve)]),
+        Float8GetDatum(cost.phase_time[static_cast<int>(Phase::read)]),
+        Float8GetDatum(cost.phase_time[static_cast<int>(Phase::apply)]),
+        Int64GetDatum(cost.wal_records),
+        Int64GetDatum(cost.wal_full_page_images),
+        Int64GetDatum(cost.wal_bytes),
+        Int64GetDatum(cost.blocks_hit),
+        Int64GetDatum(cost.blocks_read),
+        Int64GetDatum(cost.blocks_dirtied),
+        Int64GetDatum(c.same_size_unchanged),
+        Int64GetDatum(c.same_size_changed),
+        Int64GetDatum(c.other_size),
+        TimestampTzGetDatum(c.first_call),
+        TimestampTzGetDatum(c.last_call),
+        TimestampTzGetDatum(c.reset),
+        array_of_counts(c.latency),
+        array_of_counts(c.set_size),
+        array_of_counts(c.change_size),
+    };
+    bool nulls[lengthof(values)] = {};
+    nulls[1] = !OidIsValid(key.relation);
+    for (int i = 15; i < 19; ++i)
+        nulls[i] = no_call;
+    nulls[31] = nulls[32] = no_call;
+    nulls[33] = c.reset == 0;
+    put_row(set, values, nulls);
+}
+
+std::span<const int64> histogram_argument(FunctionCallInfo fcinfo, int argument) {
+    const ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
+    if (ARR_NDIM(array) > 1 || ARR_HASNULL(array))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a histogram is a one-dimensional array of counts without nulls")));
+    const auto n = static_cast<std::size_t>(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
+    if (n > max_buckets)
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a histogram has at most %zu buckets", max_buckets)));
+    return {reinterpret_cast<const int64 *>(ARR_DATA_PTR(array)), n};
+}
+
+Datum add_histograms(FunctionCallInfo fcinfo, int64 sign) {
+    const auto a = histogram_argument(fcinfo, 0);
+    const auto b = histogram_argument(fcinfo, 1);
+    const auto sum = allocate<Datum>(CurrentMemoryContext, Max(a.size(), b.size()));
+    for (std::size_t i = 0; i < sum.size(); ++i)
+        sum[i] = Int64GetDatum((i < a.size() ? a[i] : 0) + sign * (i < b.size() ? b[i] : 0));
+    return PointerGetDatum(
+        construct_array(sum.data(), static_cast<int>(sum.size()), INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+}
+
+} // namespace
+} // namespace dms_refs
+
+DMS_REFS_FUNCTION(dms_refs_stat_entries) {
+    using namespace dms_refs;
+    say_once_if_not_preloaded();
+    ReturnSetInfo *set = begin_set(fcinfo);
+    const bool everything = sees_everything();
+    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
+        CHECK_FOR_INTERRUPTS();
+        if (!entry.counters.empty() && (everything || may_see(entry.key.database, entry.key.relation)))
+            put_entry(set, entry);
+    }
+    return static_cast<Datum>(0);
+}
+
+DMS_REFS_FUNCTION(dms_refs_stat_running) {
+    using namespace dms_refs;
+    ReturnSetInfo *set = begin_set(fcinfo);
+    const bool everything = sees_everything();
+    for (const Running &running : running_calls(CurrentMemoryContext)) {
+        if (!everything && !may_see(running.database, running.relation))
+            continue;
+        const Datum values[] = {Int32GetDatum(running.pid),
+                                ObjectIdGetDatum(running.database),
+                                ObjectIdGetDatum(running.relation),
+                                CStringGetTextDatum(function_name(running.function)),
+                                CStringGetTextDatum(phase_name(running.phase)),
+                                Int64GetDatum(running.done),
+                                Int64GetDatum(running.total),
+                                TimestampTzGetDatum(running.started)};
+        const bool nulls[lengthof(values)] = {false, false, !OidIsValid(running.relation)};
+        put_row(set, values, nulls);
+    }
+    return static_cast<Datum>(0);
+}
+
+DMS_REFS_FUNCTION(dms_refs_stat_status) {
+    using namespace dms_refs;
+    TupleDesc row_type;
+    if (get_call_result_type(fcinfo, nullptr, &row_type) != TYPEFUNC_COMPOSITE)
+        elog(ERROR, "stat_status must return a row");
+    const StatStatus status = stat_storage->status();
+    Datum values[] = {CStringGetTextDatum(status.storage), Int64GetDatum(status.entries),
+                      Int64GetDatum(status.max_entries), Int64GetDatum(status.not_recorded)};
+    bool nulls[] = {false, false, status.max_entries == 0, false};
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type), values, nulls)));
+}
+
+DMS_REFS_FUNCTION(dms_refs_stat_reset) {
+    using namespace dms_refs;
+    stat_storage->reset(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
+    PG_RETURN_VOID();
+}
+
+DMS_REFS_FUNCTION(dms_refs_histogram_percentile) {
+    using namespace dms_refs;
+    const double fraction = PG_GETARG_FLOAT8(1);
+    if (!(fraction >= 0 && fraction <= 1))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a percentile is a fraction between 0 and 1"),
+                        errhint("Ask for 0.95, not 95.")));
+    const double value = percentile(histogram_argument(fcinfo, 0), fraction);
+    if (value < 0)
+        PG_RETURN_NULL();
+    PG_RETURN_FLOAT8(value * PG_GETARG_FLOAT8(2));
+}
+
+DMS_REFS_FUNCTION(dms_refs_histogram_add) {
+    return dms_refs::add_histograms(fcinfo, 1);
+}
+
+DMS_REFS_FUNCTION(dms_refs_histogram_subtract) {
+    return dms_refs::add_histograms(fcinfo, -1);
+}
+
+DMS_REFS_FUNCTION(dms_refs_histogram_buckets) {
+    using namespace dms_refs;
+    const auto counts = histogram_argument(fcinfo, 0);
+    const double unit = PG_GETARG_FLOAT8(1);
+    ReturnSetInfo *set = begin_set(fcinfo);
+    int64 up_to = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        up_to += counts[i];
+        if (counts[i] == 0)
+            continue;
+        const Datum values[] = {Float8GetDatum(static_cast<double>(core::bucket_start(i)) * unit),
+                                Float8GetDatum(static_cast<double>(core::bucket_start(i + 1)) * unit),
+                                Int64GetDatum(counts[i]), Int64GetDatum(up_to)};
+        const bool nulls[lengthof(values)] = {};
+        put_row(set, values, nulls);
+    }
+    return static_cast<Datum>(0);
+}

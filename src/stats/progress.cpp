@@ -1,0 +1,82 @@
+// Publishing what runs: see progress.hpp.
+#include "stats/progress.hpp"
+
+namespace dms_refs {
+
+namespace {
+
+struct Slot {
+    uint32 changes; // odd while it is being written
+    Running running;
+};
+
+Slot *slots = nullptr;
+shmem_request_hook_type previous_request = nullptr;
+shmem_startup_hook_type previous_startup = nullptr;
+
+Size size() {
+    return mul_size(sizeof(Slot), static_cast<Size>(MaxBackends));
+}
+
+void request() {
+    if (previous_request != nullptr)
+        previous_request();
+    RequestAddinShmemSpace(size());
+}
+
+void startup() {
+    if (previous_startup != nullptr)
+        previous_startup();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    bool found;
+    slots = static_cast<Slot *>(ShmemInitStruct("dms_refs running calls", size(), &found));
+    if (!found)
+        memset(static_cast<void *>(slots), 0, size());
+    LWLockRelease(AddinShmemInitLock);
+}
+
+} // namespace
+
+void preload_progress() {
+    previous_request = shmem_request_hook;
+    shmem_request_hook = request;
+    previous_startup = shmem_startup_hook;
+    shmem_startup_hook = startup;
+}
+
+void publish(const Running &running) {
+    const int number = compat::my_proc_number();
+    if (slots == nullptr || number >= MaxBackends)
+        return;
+    volatile Slot *slot = &slots[number];
+    slot->changes = slot->changes + 1;
+    pg_write_barrier();
+    *const_cast<Running *>(&slot->running) = running;
+    pg_write_barrier();
+    slot->changes = slot->changes + 1;
+}
+
+std::span<Running> running_calls(MemoryContext context) {
+    if (slots == nullptr)
+        return {};
+    const auto found = allocate<Running>(context, static_cast<std::size_t>(MaxBackends));
+    std::size_t n = 0;
+    for (int i = 0; i < MaxBackends; ++i) {
+        volatile Slot *slot = &slots[i];
+        for (;;) {
+            CHECK_FOR_INTERRUPTS();
+            const uint32 before = slot->changes;
+            pg_read_barrier();
+            found[n] = *const_cast<Running *>(&slot->running);
+            pg_read_barrier();
+            if (before == slot->changes && before % 2 == 0)
+                break;
+        }
+        // A backend that was terminated within a call left its slot as it was.
+        if (found[n].pid != 0 && BackendPidGetProc(found[n].pid) != nullptr)
+            ++n;
+    }
+    return found.first(n);
+}
+
+} // namespace dms_refs

@@ -1,0 +1,29 @@
+// What the calls that are running are doing, for others to see.
+//
+// State: a slot a backend in shared memory, where the module was preloaded; without it nothing is published.
+// Only its own backend writes a slot, under a change count that readers check, so neither waits.
+#pragma once
+
+#include "stats/statistics.hpp"
+
+namespace dms_refs {
+
+struct Running {
+    int pid; // 0: nothing runs
+    Oid database;
+    Oid relation;
+    Function function;
+    core::Phase phase;
+    int64 done; // references
+    int64 total;
+    TimestampTz started;
+};
+
+void preload_progress();
+
+// Replaces what this backend publishes.
+void publish(const Running &running);
+
+std::span<Running> running_calls(MemoryContext context);
+
+} // namespace dms_refs

@@ -1,0 +1,226 @@
+// Recording calls: see recorder.hpp.
+#include "stats/recorder.hpp"
+
+#include "stats/progress.hpp"
+
+#include <array>
+#include <ctime>
+
+namespace dms_refs {
+
+using namespace core;
+
+namespace {
+
+Recording *innermost = nullptr;
+
+// The counters that this backend used last, by key: finding them in the storage costs more than adding to them.
+struct Recent {
+    StatKey key;
+    CallCounters *counters;
+};
+std::array<Recent, 8> recents;
+
+int64 now_ns() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<int64>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+CallCounters *counters_of(const StatKey &key) {
+    const std::size_t hash = key.relation * 31U + static_cast<std::size_t>(key.path) * 7U +
+                             static_cast<std::size_t>(key.function) + (key.by_sql ? 4U : 0U);
+    Recent &recent = recents[hash % recents.size()];
+    if (recent.counters == nullptr || !(recent.key == key))
+        recent = {key, stat_storage->counters(key)};
+    return recent.counters;
+}
+
+CallCounters *counters_of(const Recording &recording, StatPath path) {
+    return counters_of({MyDatabaseId, recording.relation, recording.function, path, recording.by_sql, 0});
+}
+
+void show(const Recording *recording) {
+    Running running = {};
+    if (recording != nullptr && recording->counted)
+        running = {MyProcPid,        MyDatabaseId,    recording->relation, recording->function,
+                   recording->phase, recording->done, recording->total,    recording->started};
+    publish(running);
+}
+
+CallCost cost_of(const Recording &recording, int64 now) {
+    CallCost cost = {};
+    cost.time = static_cast<double>(now - recording.started_at) / 1e6;
+    for (int i = 0; i < phases; ++i)
+        cost.phase_time[i] = static_cast<double>(recording.phase_time[i]) / 1e6;
+    cost.wal_records = pgWalUsage.wal_records - recording.wal.wal_records;
+    cost.wal_full_page_images = pgWalUsage.wal_fpi - recording.wal.wal_fpi;
+    cost.wal_bytes = static_cast<int64>(pgWalUsage.wal_bytes - recording.wal.wal_bytes);
+    cost.blocks_hit = pgBufferUsage.shared_blks_hit - recording.buffers.shared_blks_hit;
+    cost.blocks_read = pgBufferUsage.shared_blks_read - recording.buffers.shared_blks_read;
+    cost.blocks_dirtied = pgBufferUsage.shared_blks_dirtied - recording.buffers.shared_blks_dirtied;
+    return cost;
+}
+
+void switch_phase(Recording *recording, Phase phase, int64 now) {
+    recording->phase_time[static_cast<int>(recording->phase)] += now - recording->phase_since;
+    recording->phase_since = now;
+    recording->phase = phase;
+}
+
+} // namespace
+
+const char *function_name(Function function) {
+    static constexpr std::array<const char *, static_cast<std::size_t>(Function::count)> names = {
+        "",
+        "insert_references",
+        "sync_references",
+        "diff_references",
+        "sync_references_batch",
+        "apply_resolved_references",
+        "resolve_references",
+        "find_invalid_references",
+        "referencing_documents"};
+    const auto n = static_cast<std::size_t>(function);
+    return n < names.size() ? names[n] : "?";
+}
+
+void forget_counters() {
+    recents = {};
+}
+
+bool recording_wanted() {
+    return settings.track != track_none || settings.log_calls || innermost != nullptr || explaining();
+}
+
+void begin_recording(Recording *recording, Function function) {
+    *recording = {};
+    recording->outer = innermost;
+    recording->function = function;
+    recording->path = StatPath::read;
+    recording->counted = settings.track == track_all || (settings.track == track_top && innermost == nullptr) ||
+                         (innermost == nullptr && (settings.log_calls || explaining()));
+    recording->timed = settings.track_timing || explaining();
+    innermost = recording;
+    if (!recording->counted)
+        return;
+    recording->started = GetCurrentTimestamp();
+    recording->wal = pgWalUsage;
+    recording->buffers = pgBufferUsage;
+    recording->started_at = recording->phase_since = now_ns();
+    show(recording);
+}
+
+void end_recording(Recording *recording, bool failed) {
+    innermost = recording->outer;
+    if (!recording->counted)
+        return;
+    const int64 now = now_ns();
+    if (recording->timed)
+        switch_phase(recording, Phase::none, now);
+    if (failed)
+        recording->path = StatPath::error;
+    const CallCost cost = cost_of(*recording, now);
+    if (settings.track == track_all || (settings.track == track_top && innermost == nullptr)) {
+        if (CallCounters *counters = counters_of(*recording, recording->path))
+            counters->add_call(cost, recording->started);
+        else
+            stat_storage->missed();
+    }
+    if (settings.log_calls || explaining()) {
+        const CallLine line = {
+            recording->function, recording->relation, recording->path, recording->by_sql, 1, recording->sum, cost};
+        if (explaining() && !failed)
+            explain_call(line);
+        if (settings.log_calls)
+            ereport(LOG, (errmsg("%s", describe(line)), errhidestmt(true), errhidecontext(true)));
+    }
+    show(innermost);
+}
+
+void record_relation(Oid relation) {
+    if (innermost != nullptr)
+        innermost->relation = relation;
+}
+
+void record_total(std::size_t references) {
+    if (innermost == nullptr || !innermost->counted)
+        return;
+    innermost->total = static_cast<int64>(references);
+    show(innermost);
+}
+
+void record_phase(Phase phase) {
+    if (innermost == nullptr || !innermost->counted || innermost->phase == phase)
+        return;
+    if (innermost->timed)
+        switch_phase(innermost, phase, now_ns());
+    else
+        innermost->phase = phase;
+    show(innermost);
+}
+
+void record_by_sql() {
+    if (innermost != nullptr)
+        innermost->by_sql = true;
+}
+
+void record_document(StatPath path, const DocumentCount &document) {
+    Recording *recording = innermost;
+    if (recording == nullptr || !recording->counted)
+        return;
+    add_document(&recording->sum, document);
+    recording->done += document.given;
+    if (recording->function == Function::sync_references_batch)
+        show(recording);
+    if (settings.track == track_none)
+        return;
+    if (CallCounters *counters = counters_of(*recording, path))
+        counters->add_document(document);
+}
+
+void record_lookups(std::size_t given, std::size_t invalid) {
+    Recording *recording = innermost;
+    if (recording == nullptr || !recording->counted)
+        return;
+    recording->sum.given += static_cast<int64>(given);
+    recording->sum.invalid += static_cast<int64>(invalid);
+    if (settings.track == track_none)
+        return;
+    if (CallCounters *counters = counters_of(*recording, StatPath::read)) {
+        counters->given += static_cast<int64>(given);
+        counters->invalid += static_cast<int64>(invalid);
+    }
+}
+
+void record_path(StatPath path) {
+    if (innermost != nullptr)
+        innermost->path = path;
+}
+
+char *describe(const CallLine &line) {
+    const char *schema = nullptr;
+    const char *name = nullptr;
+    // A failed transaction cannot look into the catalog.
+    if (OidIsValid(line.relation) && line.path != StatPath::error) {
+        name = get_rel_name(line.relation);
+        schema = name != nullptr ? get_namespace_name(get_rel_namespace(line.relation)) : nullptr;
+    }
+    const char *relation =
+        name != nullptr ? quote_qualified_identifier(schema, name) : psprintf("relation %u", line.relation);
+    const DocumentCount &sum = line.sum;
+    char *text = psprintf(
+        "%s on %s: path=%s engine=%s calls=%lld given=%lld read=%lld inserted=%d updated=%d deleted=%d "
+        "kept=%d invalid=%lld wal=%lld time=%.3f ms",
+        function_name(line.function), relation, path_name(line.path), line.by_sql ? "sql" : "direct",
+        static_cast<long long>(line.calls), static_cast<long long>(sum.given), static_cast<long long>(sum.stored),
+        sum.changes.inserted, sum.changes.updated, sum.changes.deleted, sum.changes.kept,
+        static_cast<long long>(sum.invalid), static_cast<long long>(line.cost.wal_bytes), line.cost.time);
+    const double *time = line.cost.phase_time;
+    if (time[static_cast<int>(Phase::resolve)] + time[static_cast<int>(Phase::read)] > 0)
+        text = psprintf("%s resolve=%.3f ms read=%.3f ms apply=%.3f ms", text, time[static_cast<int>(Phase::resolve)],
+                        time[static_cast<int>(Phase::read)], time[static_cast<int>(Phase::apply)]);
+    return text;
+}
+
+} // namespace dms_refs

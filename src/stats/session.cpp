@@ -1,0 +1,65 @@
+// Counters of this session alone: what there is where the module was not preloaded.
+//
+// State: a hash table in TopMemoryContext, for the life of the backend. A dropped table's counters stay until then.
+#include "stats/statistics.hpp"
+
+namespace dms_refs {
+
+const StatStorage *stat_storage = &session_statistics;
+
+namespace {
+
+HTAB *table = nullptr;
+
+core::CallCounters *session_counters(const StatKey &key) {
+    if (table == nullptr) {
+        HASHCTL control = {};
+        control.keysize = sizeof(StatKey);
+        control.entrysize = sizeof(StatEntry);
+        control.hcxt = TopMemoryContext;
+        table = hash_create("dms_refs statistics of this session", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    }
+    bool found;
+    auto *entry = static_cast<StatEntry *>(hash_search(table, &key, HASH_ENTER_NULL, &found));
+    if (entry == nullptr)
+        return nullptr;
+    if (!found)
+        memset(static_cast<void *>(&entry->counters), 0, sizeof entry->counters);
+    return &entry->counters;
+}
+
+std::span<StatEntry> session_entries(MemoryContext context) {
+    if (table == nullptr)
+        return {};
+    const auto entries = allocate<StatEntry>(context, static_cast<std::size_t>(hash_get_num_entries(table)));
+    HASH_SEQ_STATUS scan;
+    hash_seq_init(&scan, table);
+    std::size_t n = 0;
+    while (auto *entry = static_cast<StatEntry *>(hash_seq_search(&scan)))
+        entries[n++] = *entry;
+    return entries;
+}
+
+void session_reset(Oid relation) {
+    if (table == nullptr)
+        return;
+    HASH_SEQ_STATUS scan;
+    hash_seq_init(&scan, table);
+    while (auto *entry = static_cast<StatEntry *>(hash_seq_search(&scan))) {
+        if (OidIsValid(relation) && entry->key.relation != relation)
+            continue;
+        entry->counters.clear();
+        entry->counters.reset = GetCurrentTimestamp();
+    }
+}
+
+StatStatus session_status() {
+    return {"session", table == nullptr ? 0 : hash_get_num_entries(table), 0, 0};
+}
+
+} // namespace
+
+const StatStorage session_statistics = {session_counters, [] {},           session_entries,
+                                        session_reset,    [](Oid, Oid) {}, session_status};
+
+} // namespace dms_refs
