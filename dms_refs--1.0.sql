@@ -577,7 +577,7 @@ COMMENT ON FUNCTION @extschema@.histogram_percentile(bigint[], float8, float8) I
 COMMENT ON FUNCTION @extschema@.histogram_buckets(bigint[], float8) IS 'The buckets of a histogram that hold values: bounds times unit, count, and count of this and all lower buckets';
 COMMENT ON FUNCTION @extschema@.histogram_add(bigint[], bigint[]) IS 'Merges two histograms';
 COMMENT ON FUNCTION @extschema@.histogram_subtract(bigint[], bigint[]) IS 'What was added to a histogram between two snapshots: the later one minus the earlier one';
-COMMENT ON AGGREGATE @extschema@.histogram_sum(bigint[]) IS 'Merges histograms';
+COMMENT ON AGGREGATE @extschema@.histogram_sum(bigint[]) IS 'Merges all histograms of a group into one';
 COMMENT ON VIEW @extschema@.stat_calls IS 'Calls by database, table, function, path and engine: references given, read and invalid, rows written, time in milliseconds, WAL and shared buffers';
 COMMENT ON VIEW @extschema@.stat_paths IS 'Writing calls by table: fast (unchanged) and full (something written), their share and WAL, invalid and failed ones; and how equal counts would have predicted unchanged sets, by document';
 COMMENT ON VIEW @extschema@.stat_latency IS 'Latency of calls by table and path, in milliseconds: percentiles, maximum, and the histogram (eighths of a microsecond, see histogram_buckets)';

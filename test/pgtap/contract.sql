@@ -1,4 +1,4 @@
--- Purpose: the contract of schema dms_refs: every function with its signature, result, volatility and parallel safety; grants; comments.
+-- Purpose: the contract of schema dms_refs, but for the statistics (statistics.sql): every function with its signature, result, volatility and parallel safety; grants; comments.
 \set QUIET 1
 \pset format unaligned
 \pset tuples_only true
@@ -9,7 +9,7 @@ SELECT plan(17);
 
 CREATE FUNCTION pg_temp.functions() RETURNS TABLE (name text, arguments text, result text, volatility "char", parallel "char", strict boolean) LANGUAGE sql AS $$
     SELECT proname::text, pg_get_function_arguments(oid), pg_get_function_result(oid), provolatile, proparallel, proisstrict
-    FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace ORDER BY proname COLLATE "C" $$;
+    FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND proname !~ '^(stat|histogram)_' ORDER BY proname COLLATE "C" $$;
 
 SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('apply_resolved_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_partition_keys smallint[], alias_ids bigint[], referenced_document_ids bigint[], referenced_document_partition_keys smallint[], is_pure_insert boolean DEFAULT false, store name DEFAULT ''dms''::name, OUT inserted integer, OUT updated integer, OUT deleted integer, OUT kept integer, OUT path text'),
@@ -55,13 +55,15 @@ SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND prosecdef$$,
     'no function runs with its owner''s rights');
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-    WHERE p.pronamespace = 'dms_refs'::regnamespace AND l.lanname <> 'c' AND coalesce(array_to_string(p.proconfig, ' '), '') !~ 'search_path=pg_catalog, pg_temp'$$,
+    WHERE p.pronamespace = 'dms_refs'::regnamespace AND l.lanname <> 'c' AND p.prokind <> 'a' AND coalesce(array_to_string(p.proconfig, ' '), '') !~ 'search_path=pg_catalog, pg_temp'$$,
     'a function that is not in C fixes its search path');
-SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND NOT has_function_privilege('public', oid, 'EXECUTE')$$,
+SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND NOT has_function_privilege('public', oid, 'EXECUTE')
+    AND proname <> 'stat_reset'$$,
     'everyone may call every function: the tables'' privileges decide');
 
 -- Tables and views.
-SELECT set_eq($$SELECT relname::text, relkind::text FROM pg_class WHERE relnamespace = 'dms_refs'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')$$,
+SELECT set_eq($$SELECT relname::text, relkind::text FROM pg_class WHERE relnamespace = 'dms_refs'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    AND relname !~ '^stat_'$$,
     $$VALUES ('store_config', 'r'), ('stores', 'v')$$, 'the relations of the schema');
 SELECT results_eq($$SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'dms_refs.stores'::regclass AND attnum > 0 ORDER BY attnum$$, $$VALUES
     ('store', 'name'), ('layout', 'text'), ('document', 'regclass'), ('alias', 'regclass'), ('reference', 'regclass'), ('columns', 'jsonb'),
