@@ -27,7 +27,7 @@ SELECT count(*) FROM dms_refs.resolve_references(t.ids(1, 2, 99), t.keys(1, 2, 9
 SELECT count(*) FROM dms_refs.find_invalid_references(t.ids(1, 2, 99), t.keys(1, 2, 99), 's');
 SELECT count(*) FROM dms_refs.referencing_documents(1, 1::smallint, 's');
 SELECT relation, function, path, engine, calls, documents, given, read, inserted, updated, deleted, kept, invalid
-FROM dms_refs.stat_calls ORDER BY function COLLATE "C", path COLLATE "C", engine COLLATE "C";
+FROM dms_refs.stat_calls ORDER BY function COLLATE "C", path COLLATE "C", engine COLLATE "C", calls DESC;
 SELECT datname = current_database() AS this_database, relid = 's.reference'::regclass AS this_table, relation,
        calls, fast_calls, full_calls, round(fast_ratio::numeric, 3) AS fast_ratio, invalid_calls, error_calls,
        wal_bytes_per_fast_call, wal_bytes_per_full_call > 0 AS full_calls_write_wal,

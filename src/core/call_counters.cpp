@@ -1,7 +1,6 @@
 // Adding up what calls did: see call_counters.hpp and histogram.hpp.
 #include "core/call_counters.hpp"
 
-#include <array>
 #include <cmath>
 
 namespace dms_refs::core {
@@ -30,8 +29,13 @@ const char *path_name(StatPath path) noexcept {
 }
 
 const char *phase_name(Phase phase) noexcept {
-    static constexpr std::array<const char *, phases> names = {"starting", "resolving", "reading", "applying"};
-    return names[static_cast<std::size_t>(phase)];
+    switch (phase) {
+    case Phase::none: return "starting";
+    case Phase::resolve: return "resolving";
+    case Phase::read: return "reading";
+    case Phase::apply: return "applying";
+    }
+    return "?";
 }
 
 void add_document(DocumentCount *sum, const DocumentCount &document) noexcept {
@@ -63,7 +67,8 @@ void CallCounters::add_document(const DocumentCount &document) noexcept {
     else
         ++same_size_changed;
     set_size.add(static_cast<std::uint64_t>(document.given));
-    change_size.add(static_cast<std::uint64_t>(changes.inserted + changes.updated + changes.deleted));
+    const std::int64_t changed = std::int64_t{changes.inserted} + changes.updated + changes.deleted;
+    change_size.add(static_cast<std::uint64_t>(changed));
 }
 
 void add_cost(CallCost *sum, const CallCost &cost) noexcept {

@@ -32,6 +32,7 @@ extern "C" {
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/explain.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "common/controldata_utils.h"
@@ -83,12 +84,11 @@ extern "C" {
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
-#if PG_VERSION_NUM >= 180000
-#include "commands/explain.h"
+#if __has_include("commands/explain_state.h")
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
-#include "utils/pgstat_internal.h"
 #endif
+#include "utils/pgstat_internal.h"
 }
 
 // The server's message macros expand to C idioms; these two are the names that clash with C++'s own.
