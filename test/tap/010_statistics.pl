@@ -142,8 +142,8 @@ $waiting->query_until(qr/sent/, "\\echo sent\n" . q{SELECT count(*) FROM dms_ref
 ok($node->poll_query_until('postgres', q{SELECT EXISTS (SELECT FROM dms_refs.stat_progress WHERE phase = 'applying'
         AND relation = 'dms.reference'::regclass AND function = 'sync_references_batch' AND references_done = 2 AND references_total = 4
         AND datname = 'postgres' AND started < now())}), 'a running batch shows how far it is');
-ask('CREATE ROLE nobody');
-is(ask('SET ROLE nobody; SELECT count(*) FROM dms_refs.stat_progress'), 0, 'not to those who may not read its table');
+ask('CREATE ROLE stranger');
+is(ask('SET ROLE stranger; SELECT count(*) FROM dms_refs.stat_progress'), 0, 'not to those who may not read its table');
 my $pid = ask('SELECT pid FROM dms_refs.stat_progress');
 is(ask("SELECT pg_terminate_backend($pid, 60000)"), 't', 'ended from outside');
 is(ask('SELECT count(*) FROM dms_refs.stat_progress'), 0, 'it runs no longer');
