@@ -42,6 +42,27 @@ need() {
         { tail -n 20 "$log" && die "apt-get install failed; see $log"; }
 }
 
+# unpack FOLDER PACKAGE...: the files of packages, with nothing installed: some would start a service of the system.
+# Without what they depend on. Fails where they cannot be had.
+unpack() {
+    local folder=$1 package
+    shift
+    for package; do
+        [ ! -e "$folder/.$package" ] || continue
+        say "unpacking $package"
+        rm -rf "$folder/.deb"
+        mkdir -p "$folder/.deb"
+        (
+            cd "$folder/.deb"
+            apt-get download "$package" || { apt-get update && apt-get download "$package"; } || exit 1
+            dpkg-deb -x ./*.deb "$folder"
+        ) >"$folder/.log" 2>&1 || return 1
+        rm -rf "$folder/.deb"
+        touch "$folder/.$package"
+    done
+    chmod -R a+rX "$folder"
+}
+
 # The PostgreSQL release that is native to this machine: the newest one installed, else Debian's own.
 native_version() {
     local version
