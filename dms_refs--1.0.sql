@@ -434,6 +434,11 @@ CREATE FUNCTION @extschema@.stat_entries(
         OUT latency bigint[], OUT set_size bigint[], OUT change_size bigint[])
     RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stat_entries';
 
+CREATE FUNCTION @extschema@.stat_staged(
+        OUT datid oid, OUT relid oid, OUT rows_staged bigint, OUT bytes_staged bigint, OUT peak_bytes bigint,
+        OUT overflows bigint, OUT discards bigint, OUT stats_reset timestamptz)
+    RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stat_staged';
+
 CREATE FUNCTION @extschema@.stat_running(
         OUT pid int, OUT datid oid, OUT relid oid, OUT function text, OUT phase text,
         OUT references_done bigint, OUT references_total bigint, OUT started timestamptz)
@@ -538,6 +543,12 @@ FROM (
     GROUP BY 1, 2, 3
     HAVING sum(e.same_size_unchanged + e.same_size_changed + e.other_size) > 0) s;
 
+CREATE VIEW @extschema@.stat_staging AS
+SELECT d.datname, s.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN s.relid::pg_catalog.regclass END AS relation,
+       s.rows_staged, s.bytes_staged, s.peak_bytes, s.overflows, s.discards, s.stats_reset
+FROM @extschema@.stat_staged() s
+LEFT JOIN pg_catalog.pg_database d ON d.oid = s.datid;
+
 CREATE VIEW @extschema@.stat_progress AS
 SELECT r.pid, d.datname, r.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN r.relid::pg_catalog.regclass END AS relation,
        r.function, r.phase, r.references_done, r.references_total, r.started
@@ -570,6 +581,8 @@ COMMENT ON FUNCTION @extschema@.referencing_documents(bigint, smallint, name) IS
 COMMENT ON FUNCTION @extschema@.last_invalid_references() IS 'The invalid referential ids of this session''s last call, in input order; forgets them';
 
 COMMENT ON FUNCTION @extschema@.stat_entries() IS 'Everything that is counted of calls, an entry a row, times in milliseconds, latencies as a histogram of eighths of a microsecond; the views stat_* are made of it. Only tables that the caller may read, unless it has pg_read_all_stats';
+COMMENT ON FUNCTION @extschema@.stat_staged() IS 'What was done with stages in all sessions; read the view stat_staging instead';
+COMMENT ON VIEW @extschema@.stat_staging IS 'Stages in all sessions: rows and bytes staged, the most bytes that one session held, how often memory ran out, and how often DISCARD emptied a stage that held rows';
 COMMENT ON FUNCTION @extschema@.stat_running() IS 'The calls that are running in all sessions; read the view stat_progress instead';
 COMMENT ON FUNCTION @extschema@.stat_status() IS 'Where statistics are kept (session, shared memory, cumulative statistics), the entries in use and at most, and how many calls were not counted for want of room';
 COMMENT ON FUNCTION @extschema@.stat_reset(regclass) IS 'Starts the counters of a table again, or of all of this database where it is NULL';
@@ -586,5 +599,5 @@ COMMENT ON VIEW @extschema@.stat_progress IS 'The calls that are running: what t
 
 GRANT USAGE ON SCHEMA @extschema@ TO PUBLIC;
 GRANT SELECT ON @extschema@.store_config, @extschema@.stores, @extschema@.stat_calls, @extschema@.stat_paths, @extschema@.stat_latency,
-    @extschema@.stat_set_size, @extschema@.stat_progress TO PUBLIC;
+    @extschema@.stat_set_size, @extschema@.stat_staging, @extschema@.stat_progress TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.stat_reset(regclass) FROM PUBLIC;

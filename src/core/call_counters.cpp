@@ -83,6 +83,14 @@ void add_cost(CallCost *sum, const CallCost &cost) noexcept {
     sum->blocks_dirtied += cost.blocks_dirtied;
 }
 
+void CallCounters::add_staging(const StagingCount &count) noexcept {
+    staging.rows += count.rows;
+    staging.bytes += count.bytes;
+    staging.peak_bytes = std::max(staging.peak_bytes, count.peak_bytes);
+    staging.overflows += count.overflows;
+    staging.discards += count.discards;
+}
+
 void CallCounters::add_call(const CallCost &of_call, std::int64_t when) noexcept {
     time_min = calls == 0 ? of_call.time : std::min(time_min, of_call.time);
     time_max = calls == 0 ? of_call.time : std::max(time_max, of_call.time);
@@ -115,6 +123,7 @@ void CallCounters::merge(const CallCounters &from) noexcept {
     other_size += from.other_size;
     time_squared += from.time_squared;
     add_cost(&cost, from.cost);
+    add_staging(from.staging);
     latency.merge(from.latency);
     set_size.merge(from.set_size);
     change_size.merge(from.change_size);

@@ -56,6 +56,15 @@ struct CallCost {
     std::int64_t blocks_dirtied;
 };
 
+// What a statement did to a stage, or what was done to all of them.
+struct StagingCount {
+    std::int64_t rows;       // staged
+    std::int64_t bytes;      // they took
+    std::int64_t peak_bytes; // the stage held at most
+    std::int64_t overflows;  // staging that failed for want of memory
+    std::int64_t discards;   // times it was emptied by DISCARD
+};
+
 void add_cost(CallCost *sum, const CallCost &cost) noexcept;
 
 struct CallCounters {
@@ -80,16 +89,20 @@ struct CallCounters {
     std::int64_t first_call;
     std::int64_t last_call;
     std::int64_t reset;
+    StagingCount staging; // sums, and the highest peak
     LatencyHistogram latency;
     SizeHistogram set_size;
     SizeHistogram change_size;
 
     void add_document(const DocumentCount &document) noexcept;
+    void add_staging(const StagingCount &count) noexcept;
     void add_call(const CallCost &of_call, std::int64_t when) noexcept;
     // reset stays as it is.
     void merge(const CallCounters &from) noexcept;
     void clear() noexcept;
-    bool empty() const noexcept { return calls == 0 && documents == 0; }
+    bool empty() const noexcept {
+        return calls == 0 && documents == 0 && staging.rows == 0 && staging.overflows == 0 && staging.discards == 0;
+    }
 };
 
 } // namespace dms_refs::core

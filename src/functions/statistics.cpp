@@ -133,8 +133,34 @@ DMS_REFS_FUNCTION(dms_refs_stat_entries) {
     const bool everything = sees_everything();
     for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
         CHECK_FOR_INTERRUPTS();
-        if (!entry.counters.empty() && (everything || may_see(entry.key.database, entry.key.relation)))
+        if (!entry.counters.empty() && entry.key.function != Function::staging &&
+            (everything || may_see(entry.key.database, entry.key.relation)))
             put_entry(set, entry);
+    }
+    return static_cast<Datum>(0);
+}
+
+DMS_REFS_FUNCTION(dms_refs_stat_staged) {
+    using namespace dms_refs;
+    say_once_if_not_preloaded();
+    ReturnSetInfo *set = begin_set(fcinfo);
+    const bool everything = sees_everything();
+    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
+        if (entry.counters.empty() || entry.key.function != Function::staging ||
+            !(everything || may_see(entry.key.database, entry.key.relation)))
+            continue;
+        const core::StagingCount &count = entry.counters.staging;
+        const Datum values[] = {ObjectIdGetDatum(entry.key.database),
+                                ObjectIdGetDatum(entry.key.relation),
+                                Int64GetDatum(count.rows),
+                                Int64GetDatum(count.bytes),
+                                Int64GetDatum(count.peak_bytes),
+                                Int64GetDatum(count.overflows),
+                                Int64GetDatum(count.discards),
+                                TimestampTzGetDatum(entry.counters.reset)};
+        bool nulls[lengthof(values)] = {};
+        nulls[7] = entry.counters.reset == 0;
+        put_row(set, values, nulls);
     }
     return static_cast<Datum>(0);
 }

@@ -80,7 +80,8 @@ const char *function_name(Function function) {
         "apply_resolved_references",
         "resolve_references",
         "find_invalid_references",
-        "referencing_documents"};
+        "referencing_documents",
+        "staging"};
     const auto n = static_cast<std::size_t>(function);
     return n < names.size() ? names[n] : "?";
 }
@@ -191,6 +192,16 @@ void record_lookups(std::size_t given, std::size_t invalid) {
         counters->given += static_cast<int64>(given);
         counters->invalid += static_cast<int64>(invalid);
     }
+}
+
+void record_staging(Oid relation, const StagingCount &count) {
+    if (settings.track == track_none)
+        return;
+    const StatKey key = {MyDatabaseId, relation, Function::staging, StatPath::read, false, 0};
+    if (CallCounters *counters = counters_of(key))
+        counters->add_staging(count);
+    else
+        stat_storage->missed();
 }
 
 void record_path(StatPath path) {

@@ -47,6 +47,10 @@ void record_lookups(std::size_t given, std::size_t invalid);
 // The call as a whole.
 void record_path(core::StatPath path);
 
+// --- said by staging, of one of its tables: no call ---
+
+void record_staging(Oid relation, const core::StagingCount &count);
+
 // Runs the body of an SQL function and records it. PG_TRY: a call that raises is a call, too, and which calls are
 // running is state that the server cannot put right.
 template <Datum (*body)(FunctionCallInfo)> Datum recorded(FunctionCallInfo fcinfo, Function function) {

@@ -24,6 +24,7 @@ enum class Function : uint8 {
     resolve_references,
     find_invalid_references,
     referencing_documents,
+    staging, // not a function: what is done with a stage
     count,
 };
 

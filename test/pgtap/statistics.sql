@@ -6,7 +6,7 @@
 BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION dms_refs;
-SELECT plan(16);
+SELECT plan(17);
 
 SELECT results_eq($$SELECT proname::text COLLATE "C", pg_get_function_identity_arguments(oid), prokind::text, provolatile::text, proparallel::text, proisstrict
         FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND proname ~ '^(stat|histogram)_' AND proname <> 'stat_entries' ORDER BY 1$$, $$VALUES
@@ -17,6 +17,7 @@ SELECT results_eq($$SELECT proname::text COLLATE "C", pg_get_function_identity_a
     ('histogram_sum', 'bigint[]', 'a', 'i', 's', false),
     ('stat_reset', 'target regclass', 'f', 'v', 'u', false),
     ('stat_running', 'OUT pid integer, OUT datid oid, OUT relid oid, OUT function text, OUT phase text, OUT references_done bigint, OUT references_total bigint, OUT started timestamp with time zone', 'f', 'v', 'r', false),
+    ('stat_staged', 'OUT datid oid, OUT relid oid, OUT rows_staged bigint, OUT bytes_staged bigint, OUT peak_bytes bigint, OUT overflows bigint, OUT discards bigint, OUT stats_reset timestamp with time zone', 'f', 'v', 'r', false),
     ('stat_status', 'OUT storage text, OUT entries bigint, OUT max_entries bigint, OUT not_recorded bigint', 'f', 'v', 'r', false)$$,
     'the functions');
 SELECT ok(NOT has_function_privilege('public', 'dms_refs.stat_reset(regclass)', 'EXECUTE'), 'not everyone may reset');
@@ -37,6 +38,8 @@ SELECT is(pg_temp.columns_of('dms_refs.stat_latency'), 'datname name, relid oid,
 SELECT is(pg_temp.columns_of('dms_refs.stat_set_size'), 'datname name, relid oid, relation regclass, documents bigint, set_size_p50 double precision, '
     'set_size_p95 double precision, set_size_max double precision, change_size_p50 double precision, change_size_p95 double precision, '
     'change_size_max double precision, set_size_histogram bigint[], change_size_histogram bigint[]', 'stat_set_size');
+SELECT is(pg_temp.columns_of('dms_refs.stat_staging'), 'datname name, relid oid, relation regclass, rows_staged bigint, bytes_staged bigint, '
+    'peak_bytes bigint, overflows bigint, discards bigint, stats_reset timestamp with time zone', 'stat_staging');
 SELECT is(pg_temp.columns_of('dms_refs.stat_progress'), 'pid integer, datname name, relid oid, relation regclass, function text, phase text, '
     'references_done bigint, references_total bigint, started timestamp with time zone', 'stat_progress');
 
