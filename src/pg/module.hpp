@@ -21,6 +21,7 @@ struct Settings {
     int duplicate_references = duplicates_ignore;
     int alias_cache = 4096; // entries a backend
     bool native_fk_checks = true;
+    int staging_memory = 64 * 1024; // kB a backend
 };
 extern Settings settings;
 
