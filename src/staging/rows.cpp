@@ -369,6 +369,33 @@ const Row *next_match(Scan *scan, ItemPointerData *address) {
     return nullptr;
 }
 
+void sample_widths(const Content *content, TupleDesc columns, std::span<int32> widths) {
+    constexpr uint32 rows_of_block = 8;
+    constexpr uint32 blocks = 16;
+    const auto sums = allocate<int64>(CurrentMemoryContext, widths.size() * 2);
+    const auto counts = sums.subspan(widths.size());
+    std::fill(sums.begin(), sums.end(), 0);
+    const uint32 step = std::max<uint32>(1, content->block_count / blocks);
+    for (uint32 block = 0; block < content->block_count; block += step) {
+        uint32 offset = 0;
+        for (uint32 n = 0; n < rows_of_block && offset < content->blocks[block].used; ++n) {
+            const Row *row = row_in(content, block, offset);
+            offset += space_of(content, row);
+            HeapTupleData tuple = tuple_of(row, InvalidOid, {});
+            for (const AttrNumber number : content->definition->variable) {
+                bool is_null;
+                const Datum value = heap_getattr(&tuple, number, columns, &is_null);
+                if (!is_null) {
+                    sums[number - 1] += static_cast<int64>(VARSIZE_ANY(DatumGetPointer(value)));
+                    counts[number - 1]++;
+                }
+            }
+        }
+    }
+    for (Size i = 0; i < widths.size(); ++i)
+        widths[i] = counts[i] > 0 ? static_cast<int32>(sums[i] / counts[i]) : 0;
+}
+
 void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept {
     while (content->deletion_count > deletions)
         content->deletions[--content->deletion_count]->deleted = 0;

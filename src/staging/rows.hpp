@@ -153,6 +153,9 @@ void restart_lookup(Scan *scan, uint32 hash);
 const Row *next_row(Scan *scan, ItemPointerData *address);
 const Row *next_match(Scan *scan, ItemPointerData *address); // by hash alone: the caller compares
 
+// Mean widths of the columns of variable length, from some of the rows; 0 for others.
+void sample_widths(const Content *content, TupleDesc columns, std::span<int32> widths);
+
 // Takes back all that was done since then.
 void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept;
 // Makes what was done since then permanent, and gives memory of deleted rows back.

@@ -244,6 +244,9 @@ void subtransaction_event(SubXactEvent event, SubTransactionId, SubTransactionId
 // Makes the stage agree with its relation, as far as its rows allow.
 void check_definition(Stage *stage, Relation relation) {
     const Options options = read_options(GetForeignTable(RelationGetRelid(relation))->options);
+    stage->preserve = options.preserve;
+    if (!stage->preserve && stage->content != nullptr)
+        (void)content_to_change(stage); // rows from before the option was set go with this transaction
     Definition *now = make_definition(relation, options.key, CurrentMemoryContext);
     Content *content = stage->content;
     Definition *old = stage->definition;
@@ -254,7 +257,6 @@ void check_definition(Stage *stage, Relation relation) {
                         errmsg("stage \"%s\" was altered while it held rows", RelationGetRelationName(relation)),
                         errdetail("%s", why),
                         errhint("Empty it with TRUNCATE, or end the transaction where it has on_commit 'delete'.")));
-    stage->preserve = options.preserve;
     // Nobody may be left with a pointer to what is freed: a statement that runs keeps the table from being altered.
     if (rows != nullptr && why == nullptr && rows->columns.size() == now->columns.size()) {
         MemoryContextDelete(now->context);

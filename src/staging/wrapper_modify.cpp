@@ -125,7 +125,8 @@ void check(EState *estate, ResultRelInfo *info, TupleTableSlot *slot) {
     slot->tts_tableOid = RelationGetRelid(relation);
     if (RelationGetDescr(relation)->constr != nullptr)
         ExecConstraints(info, slot, estate);
-    if (relation->rd_rel->relispartition && info->ri_RootResultRelInfo == nullptr)
+    // Rows do not move from a foreign table to another partition: one that would have to is refused.
+    if (relation->rd_rel->relispartition)
         ExecPartitionCheck(info, slot, estate, true);
 }
 

@@ -179,12 +179,15 @@ void get_size(PlannerInfo *root, RelOptInfo *relation, Oid id) {
         stage->content == nullptr ? 0 : static_cast<BlockNumber>((stage->content->row_bytes + BLCKSZ - 1) / BLCKSZ);
     if (key.count > 0)
         show_key(relation, opened, key);
-    set_baserel_size_estimates(root, relation);
-    if (stage->content != nullptr && stage->content->versions > 0) {
-        // Rows have no statistics of their columns: the columns together cannot be wider than the rows are.
-        const int widest = static_cast<int>(stage->content->row_bytes / stage->content->versions);
-        relation->reltarget->width = std::min(relation->reltarget->width, widest);
+    if (planned->rows > 0) {
+        TupleDesc columns = RelationGetDescr(opened);
+        const auto widths = allocate<int32>(CurrentMemoryContext, columns->natts);
+        sample_widths(stage->content, columns, widths);
+        for (int i = 0; i < columns->natts; ++i)
+            if (widths[i] > 0)
+                relation->attr_widths[i + 1 - relation->min_attr] = widths[i];
     }
+    set_baserel_size_estimates(root, relation);
     table_close(opened, NoLock);
 }
 
