@@ -71,5 +71,6 @@ extern "C" void _PG_init(void) {
     dms_refs::define_settings();
     dms_refs::register_store_invalidation();
     dms_refs::staging::register_callbacks();
+    dms_refs::staging::register_statistics();
     dms_refs::register_discard();
 }

@@ -99,4 +99,15 @@ inline ForeignPath *create_foreignscan_path(PlannerInfo *root, RelOptInfo *relat
 #endif
 }
 
+// What ANALYZE's code looks at of a column beside its type: how much to gather.
+inline void set_analysed_column(VacAttrStats *stats, [[maybe_unused]] Form_pg_attribute column) {
+#if PG_VERSION_NUM >= 170000
+    stats->attstattarget = default_statistics_target;
+#else
+    stats->attr = static_cast<Form_pg_attribute>(palloc(ATTRIBUTE_FIXED_PART_SIZE));
+    memcpy(stats->attr, column, ATTRIBUTE_FIXED_PART_SIZE);
+    stats->attr->attstattarget = default_statistics_target;
+#endif
+}
+
 } // namespace dms_refs::compat

@@ -291,6 +291,7 @@ Row *add_row(Content *content, TupleDesc columns, const Datum *values, const boo
     block->used += static_cast<uint32>(space);
     content->versions++;
     content->live++;
+    content->changes++;
     content->row_bytes += space;
     if (hash != 0)
         link(content, row, address);
@@ -309,6 +310,7 @@ void delete_row(Content *content, Row *row, CommandId command) {
     content->deletions[content->deletion_count++] = row;
     row->deleted = command + 1;
     content->live--;
+    content->changes++;
 }
 
 Row *row_at(const Content *content, ItemPointerData address) {

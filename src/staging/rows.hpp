@@ -81,6 +81,14 @@ struct Fill {
     uint32 used; // of the last of them
 };
 
+// A pg_statistic row computed for the planner.
+struct ColumnStatistics {
+    ColumnStatistics *next;
+    AttrNumber column;
+    int64 changes; // the content's then; -1: never computed
+    HeapTuple row; // NULL: there is nothing to say
+};
+
 struct Content {
     MemoryContext context;
     Content *retired; // next in the stage's list of contents that a rollback may bring back
@@ -94,8 +102,10 @@ struct Content {
     uint64 deletion_count;
     int64 live;     // not deleted
     int64 versions; // in the arena
+    int64 changes;  // rows added and deleted, ever
     Size row_bytes; // of versions
-    Size bytes;     // taken from the server
+    ColumnStatistics *statistics;
+    Size bytes; // taken from the server
 };
 static_assert(std::is_trivially_copyable_v<Content>);
 

@@ -39,6 +39,7 @@ struct Stage {
 static_assert(std::is_trivially_copyable_v<Stage>);
 
 void register_callbacks();
+void register_statistics(); // of columns, for the planner
 
 // The stage of an open foreign table. Errors: 42703 and others for a bad key, 55000 where the table was altered in
 // a way that the rows staged do not fit.

@@ -146,12 +146,18 @@ TupleTableSlot **insert_batch(EState *estate, ResultRelInfo *info, TupleTableSlo
     return slots;
 }
 
-// Rows one by one where somebody looks at each: at what it returns, or at the table in between.
+// Batches are for COPY (16 and later): it fills them anyway, where INSERT would copy each row into them. Rows one by
+// one where somebody looks at each (at what it returns, or at the table in between), and where one may be refused: then
+// the error names its line.
 int batch_size(ResultRelInfo *info) {
     constexpr int rows = 1000; // as COPY buffers
     const auto *state = static_cast<ModifyState *>(info->ri_FdwState);
     const TriggerDesc *triggers = info->ri_TrigDesc;
-    if (state == nullptr || !state->copy || info->ri_projectReturning != nullptr || info->ri_WithCheckOptions != NIL ||
+    const TupleConstr *constraints = RelationGetDescr(info->ri_RelationDesc)->constr;
+    if (state == nullptr || !state->copy || state->stage->definition->key.count > 0 ||
+        (constraints != nullptr && (constraints->num_check > 0 || constraints->has_not_null)) ||
+        info->ri_RelationDesc->rd_rel->relispartition || info->ri_projectReturning != nullptr ||
+        info->ri_WithCheckOptions != NIL ||
         (triggers != nullptr && (triggers->trig_insert_before_row || triggers->trig_insert_after_row)))
         return 1;
     return rows;

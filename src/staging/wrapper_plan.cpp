@@ -159,7 +159,8 @@ void show_key(RelOptInfo *relation, Relation stage, const Key &key) {
                                                                      column->atttypmod, column->attcollation, 0)),
                                     static_cast<AttrNumber>(n + 1), nullptr, false));
     }
-    index->relam = BTREE_AM_OID;
+    index->relam = HASH_AM_OID; // nobody asks a hash index for its range of values
+    index->hypothetical = true;
     index->tuples = relation->tuples;
     index->pages = 1;
     index->unique = true;
