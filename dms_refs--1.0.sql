@@ -1,7 +1,7 @@
 -- dms_refs 1.0: everything that CREATE EXTENSION makes.
 --
 -- Order: the table of stores, the functions that make and drop stores (DDL, so PL/pgSQL), the native
--- reference functions, the view, comments and grants. All names are qualified: nothing here depends on
+-- reference functions, statistics, staging, comments and grants. All names are qualified: nothing here depends on
 -- the search_path of whoever runs it.
 \echo Use "CREATE EXTENSION dms_refs" to load this file. \quit
 
@@ -556,7 +556,102 @@ FROM @extschema@.stat_running() r
 LEFT JOIN pg_catalog.pg_database d ON d.oid = r.datid;
 
 ---------------------------------------------------------------------------------------------------
--- 4. Comments and grants
+-- 4. Staging
+---------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.stage_handler() RETURNS fdw_handler
+    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'dms_refs_stage_handler';
+CREATE FUNCTION @extschema@.stage_validator(options text[], catalog oid) RETURNS void
+    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'dms_refs_stage_validator';
+CREATE FOREIGN DATA WRAPPER dms_refs_stage HANDLER @extschema@.stage_handler VALIDATOR @extschema@.stage_validator;
+CREATE SERVER dms_refs_stage FOREIGN DATA WRAPPER dms_refs_stage;
+
+CREATE FUNCTION @extschema@.check_stage(stage regclass) RETURNS void
+    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'dms_refs_check_stage';
+CREATE FUNCTION @extschema@.stage_contents(stage regclass, OUT rows bigint, OUT bytes bigint, OUT peak_bytes bigint)
+    LANGUAGE C STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stage_contents';
+
+-- No search_path of its own: the stage's name and the types of its columns are looked up as the caller would. It runs with
+-- the caller's rights, and what it puts together from text the caller could execute anyway.
+CREATE FUNCTION @extschema@.create_stage(name text, like_table regclass DEFAULT NULL, columns text DEFAULT NULL,
+                                         key name[] DEFAULT NULL, on_commit text DEFAULT 'delete')
+    RETURNS regclass LANGUAGE plpgsql AS $$
+DECLARE
+    parts  text[];
+    listed text := columns;
+    copied text;
+    keys   text;
+BEGIN
+    IF name IS NULL OR on_commit IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'name and on_commit must not be null';
+    END IF;
+    IF on_commit OPERATOR(pg_catalog.<>) ALL ('{delete,preserve}'::pg_catalog.text[]) THEN
+        RAISE invalid_parameter_value USING MESSAGE = pg_catalog.format('unknown value "%s" of on_commit', on_commit),
+            HINT = 'The values are "delete" and "preserve".';
+    END IF;
+    IF like_table IS NULL AND columns IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a stage needs columns',
+            HINT = 'Give like_table, columns (as in CREATE TABLE), or both.';
+    END IF;
+    parts := pg_catalog.parse_ident(name);
+    IF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.>) 2 THEN
+        RAISE syntax_error USING MESSAGE = pg_catalog.format('improper name of a stage: "%s"', name);
+    END IF;
+    name := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(p), '.' ORDER BY o)
+             FROM pg_catalog.unnest(parts) WITH ORDINALITY u(p, o));
+
+    -- Columns as CREATE TABLE LIKE would copy them. What an identity column gives a row is its own table's business.
+    IF like_table IS NOT NULL THEN
+        SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+                   pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod),
+                   (SELECT 'COLLATE ' OPERATOR(pg_catalog.||) c.oid::pg_catalog.regcollation::pg_catalog.text
+                    FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+                    WHERE c.oid OPERATOR(pg_catalog.=) a.attcollation AND a.attcollation OPERATOR(pg_catalog.<>) t.typcollation),
+                   CASE a.attgenerated WHEN 's' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) STORED', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+                                       WHEN 'v' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) VIRTUAL', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+                                       ELSE 'DEFAULT ' OPERATOR(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+                   CASE WHEN a.attnotnull AND a.attidentity OPERATOR(pg_catalog.=) '' THEN 'NOT NULL' END),
+                   ', ' ORDER BY a.attnum)
+        INTO copied
+        FROM pg_catalog.pg_attribute a
+            LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid AND d.adnum OPERATOR(pg_catalog.=) a.attnum
+        WHERE a.attrelid OPERATOR(pg_catalog.=) like_table AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped;
+        listed := pg_catalog.concat_ws(', ', copied, columns,
+            (SELECT pg_catalog.string_agg(pg_catalog.format('CONSTRAINT %I %s', c.conname, pg_catalog.pg_get_constraintdef(c.oid)), ', ' ORDER BY c.conname)
+             FROM pg_catalog.pg_constraint c
+             WHERE c.conrelid OPERATOR(pg_catalog.=) like_table AND c.contype OPERATOR(pg_catalog.=) 'c'));
+    END IF;
+    IF pg_catalog.cardinality(key) OPERATOR(pg_catalog.>) 0 THEN
+        keys := pg_catalog.format(', key %L', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k), ', ' ORDER BY o)
+                                              FROM pg_catalog.unnest(key) WITH ORDINALITY u(k, o)));
+    END IF;
+    EXECUTE pg_catalog.format('CREATE FOREIGN TABLE %s (%s) SERVER dms_refs_stage OPTIONS (on_commit %L%s)', name, listed, on_commit, keys);
+    PERFORM @extschema@.check_stage(name::pg_catalog.regclass);
+    RETURN name::pg_catalog.regclass;
+END $$;
+
+CREATE VIEW @extschema@.stages AS
+    SELECT f.ftrelid::regclass AS stage, c.rows, c.bytes, c.peak_bytes,
+           coalesce((SELECT option_value FROM pg_options_to_table(f.ftoptions) WHERE option_name = 'on_commit'), 'delete') AS on_commit,
+           (SELECT option_value FROM pg_options_to_table(f.ftoptions) WHERE option_name = 'key') AS key
+    FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+        JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwhandler = '@extschema@.stage_handler'::regproc,
+        LATERAL @extschema@.stage_contents(f.ftrelid) c;
+
+COMMENT ON FOREIGN DATA WRAPPER dms_refs_stage IS 'Stages: tables with a permanent definition whose rows live in the memory of the session that staged them';
+COMMENT ON SERVER dms_refs_stage IS 'The server that stages are foreign tables of; nothing is contacted';
+COMMENT ON FUNCTION @extschema@.stage_handler() IS 'Handler of the foreign-data wrapper dms_refs_stage';
+COMMENT ON FUNCTION @extschema@.stage_validator(text[], oid) IS 'Validator of the foreign-data wrapper dms_refs_stage: the options key and on_commit of a foreign table';
+COMMENT ON FUNCTION @extschema@.check_stage(regclass) IS 'Raises what is wrong with the definition of a stage; create_stage calls it';
+COMMENT ON FUNCTION @extschema@.stage_contents(regclass) IS 'Rows, bytes and peak bytes of a stage in this session; read the view stages instead';
+COMMENT ON FUNCTION @extschema@.create_stage(text, regclass, text, name[], text) IS 'Makes a stage: a foreign table on server dms_refs_stage with the columns of like_table, those given in columns, or both; key names the columns that must be unique; on_commit is delete or preserve. Errors: 22004 NULL argument, 22023 no columns or a bad on_commit, 42703 key column missing, 42883 key column without a hash function';
+COMMENT ON VIEW @extschema@.stages IS 'The stages of this database: rows, bytes and peak bytes in this session, on_commit and key';
+
+GRANT USAGE ON FOREIGN SERVER dms_refs_stage TO PUBLIC;
+GRANT SELECT ON @extschema@.stages TO PUBLIC;
+
+---------------------------------------------------------------------------------------------------
+-- 5. Comments and grants
 ---------------------------------------------------------------------------------------------------
 
 COMMENT ON TABLE @extschema@.store_config IS 'The stores of this database, as create_store and register_store wrote them; read the view stores instead';

@@ -120,6 +120,25 @@ SELECT dms_refs.histogram_sum(h) FROM (VALUES ('{1,2}'::bigint[]), ('{0,0,5}'), 
 SELECT dms_refs.histogram_sum(h) FROM (SELECT '{}'::bigint[] WHERE false) v(h);
 SELECT * FROM dms_refs.histogram_buckets('{0,0,3,0,0,0,0,0,1,0,0,0,0,0,0,0,2}', 0.5);
 
+-- Stages.
+SELECT dms_refs.create_stage('s.stage', columns => 'a int, b text', key => '{a}', on_commit => 'preserve');
+INSERT INTO s.stage SELECT n, 'x' FROM generate_series(1, 100) n;
+INSERT INTO s.stage VALUES (1, 'again');
+UPDATE s.stage SET b = 'y' WHERE a <= 10;
+DELETE FROM s.stage WHERE a > 50;
+SELECT relation, rows_staged, bytes_staged BETWEEN 110 * 24 AND 110 * 48 AS bytes, peak_bytes >= bytes_staged AS peak, overflows, discards
+FROM dms_refs.stat_staging;
+SET dms_refs.staging_memory = '64kB';
+INSERT INTO s.stage SELECT n, repeat('long', 1000) FROM generate_series(101, 200) n;
+RESET dms_refs.staging_memory;
+DISCARD TEMP;
+DISCARD TEMP;
+SELECT relation, rows_staged, overflows, discards FROM dms_refs.stat_staging;
+SELECT count(*) FROM dms_refs.stat_calls WHERE relation = 's.stage'::regclass;
+SELECT dms_refs.stat_reset('s.stage');
+SELECT count(*) FROM dms_refs.stat_staging;
+DROP FOREIGN TABLE s.stage;
+
 DROP OWNED BY regress_stats_reader;
 DROP ROLE regress_stats_reader, regress_stats_all;
 DROP TRIGGER also ON s.reference;

@@ -1,5 +1,7 @@
 // The module's frame: magic block, settings, registration. Nothing else.
+#include "functions/staging.hpp"
 #include "pg/module.hpp"
+#include "staging/stage.hpp"
 #include "stats/progress.hpp"
 #include "stats/recorder.hpp"
 #include "store/store.hpp"
@@ -71,6 +73,9 @@ void define_settings() {
     DefineCustomEnumVariable("dms_refs.duplicate_references", "What happens when a call names a reference twice.",
                              nullptr, &settings.duplicate_references, duplicates_ignore, duplicates_choices,
                              PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("dms_refs.staging_memory", "Memory that the stages of a session may take.",
+                            "A statement that needs more fails with 53200.", &settings.staging_memory, 64 * 1024, 64,
+                            MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     define_statistics_settings();
     MarkGUCPrefixReserved("dms_refs");
 }
@@ -99,4 +104,7 @@ extern "C" void _PG_init(void) {
         dms_refs::preload_progress();
         dms_refs::watch_drops();
     }
+    dms_refs::staging::register_callbacks();
+    dms_refs::staging::register_statistics();
+    dms_refs::register_discard();
 }

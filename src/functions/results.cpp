@@ -21,14 +21,14 @@ struct LastInvalid {
 };
 LastInvalid last_invalid;
 
+} // namespace
+
 void forget_invalid() {
     if (last_invalid.ids.empty())
         return;
     last_invalid.ids = {};
     MemoryContextReset(last_invalid.context);
 }
-
-} // namespace
 
 TupleDesc result_type(FunctionCallInfo fcinfo, TupleDesc *kept) {
     if (*kept == nullptr) {

@@ -29,5 +29,6 @@ core::DocumentCount document_count(const Outcome &outcome);
 // What last_invalid_references() returns next: the invalid ids of this session's last call. parent_id and key
 // say which document it was for; any_parent where there were several.
 void remember_invalid(std::span<const core::Uuid> ids, int64 parent_id, int16 parent_key, bool any_parent);
+void forget_invalid();
 
 } // namespace dms_refs

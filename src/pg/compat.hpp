@@ -100,4 +100,30 @@ inline AclResult schema_usage(Oid schema, Oid role) {
 #endif
 }
 
+// A path of a foreign scan without ordering, inner path or restrictions of its own.
+inline ForeignPath *create_foreignscan_path(PlannerInfo *root, RelOptInfo *relation, double rows, Cost startup_cost,
+                                            Cost total_cost, Relids required_outer, List *private_items) {
+#if PG_VERSION_NUM >= 180000
+    return ::create_foreignscan_path(root, relation, nullptr, rows, 0, startup_cost, total_cost, NIL, required_outer,
+                                     nullptr, NIL, private_items);
+#elif PG_VERSION_NUM >= 170000
+    return ::create_foreignscan_path(root, relation, nullptr, rows, startup_cost, total_cost, NIL, required_outer,
+                                     nullptr, NIL, private_items);
+#else
+    return ::create_foreignscan_path(root, relation, nullptr, rows, startup_cost, total_cost, NIL, required_outer,
+                                     nullptr, private_items);
+#endif
+}
+
+// What ANALYZE's code looks at of a column beside its type: how much to gather.
+inline void set_analysed_column(VacAttrStats *stats, [[maybe_unused]] Form_pg_attribute column) {
+#if PG_VERSION_NUM >= 170000
+    stats->attstattarget = default_statistics_target;
+#else
+    stats->attr = static_cast<Form_pg_attribute>(palloc(ATTRIBUTE_FIXED_PART_SIZE));
+    memcpy(stats->attr, column, ATTRIBUTE_FIXED_PART_SIZE);
+    stats->attr->attstattarget = default_statistics_target;
+#endif
+}
+
 } // namespace dms_refs::compat

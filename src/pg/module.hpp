@@ -27,6 +27,7 @@ struct Settings {
     bool log_calls = false;
     int stats_max = 1000; // entries, 15 to 17
     bool stats_persist = compat::persists_statistics;
+    int staging_memory = 64 * 1024; // kB a backend
 };
 extern Settings settings;
 

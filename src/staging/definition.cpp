@@ -1,0 +1,139 @@
+// What a stage is made of: its options, its columns as rows hold them, and its key.
+//
+// State: Definition structs in contexts of their own, each kept while a content or its stage refers to it. A
+// definition is built completely before anybody sees it; on error its context goes with the caller's.
+#include "staging/stage.hpp"
+
+namespace dms_refs::staging {
+namespace {
+
+ColumnShape shape_of(const FormData_pg_attribute *column) {
+    return {column->atttypid, column->atttypmod, column->attcollation,
+            column->attlen,   column->attbyval,  column->attalign};
+}
+
+void add_key_column(Definition *definition, Relation relation, const char *name) {
+    TupleDesc columns = RelationGetDescr(relation);
+    Key &key = definition->key;
+    const AttrNumber number = get_attnum(RelationGetRelid(relation), name);
+    if (number <= 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("the key of stage \"%s\" names column \"%s\", which does not exist",
+                               RelationGetRelationName(relation), name),
+                        errhint("ALTER FOREIGN TABLE ... OPTIONS (SET key '...') names the columns of the key, "
+                                "OPTIONS (DROP key) drops it.")));
+    if (key.count == INDEX_MAX_KEYS)
+        ereport(ERROR,
+                (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("a key cannot have more than %d columns", INDEX_MAX_KEYS)));
+    const Form_pg_attribute column = TupleDescAttr(columns, number - 1);
+    if (column->attgenerated != '\0' && column->attgenerated != ATTRIBUTE_GENERATED_STORED)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("virtual generated column \"%s\" cannot be part of a stage's key", name)));
+    const TypeCacheEntry *type =
+        lookup_type_cache(column->atttypid, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
+    if (!OidIsValid(type->hash_proc) || !OidIsValid(type->eq_opr))
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg("column \"%s\" cannot be part of a stage's key", name),
+                 errdetail("Type %s has no hash function.", format_type_be(column->atttypid))));
+    const int i = key.count++;
+    key.columns[i] = number;
+    key.collations[i] = column->attcollation;
+    fmgr_info_cxt(type->hash_proc, &key.hash[i], definition->context);
+    fmgr_info_cxt(get_opcode(type->eq_opr), &key.equal[i], definition->context);
+}
+
+} // namespace
+
+Options read_options(List *definitions) {
+    Options options = {NIL, false};
+    ListCell *cell;
+    foreach (cell, definitions) {
+        auto *definition = static_cast<DefElem *>(lfirst(cell));
+        char *value = defGetString(definition);
+        if (strcmp(definition->defname, "key") == 0) {
+            if (!SplitIdentifierString(pstrdup(value), ',', &options.key) || options.key == NIL)
+                ereport(ERROR,
+                        (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+                         errmsg("invalid list of columns in option \"key\": \"%s\"", value),
+                         errhint("Write column names separated by commas, in double quotes where SQL needs them.")));
+            for (int i = 0; i < list_length(options.key); ++i)
+                for (int j = 0; j < i; ++j)
+                    if (strcmp(static_cast<char *>(list_nth(options.key, i)),
+                               static_cast<char *>(list_nth(options.key, j))) == 0)
+                        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+                                        errmsg("column \"%s\" appears twice in option \"key\"",
+                                               static_cast<char *>(list_nth(options.key, i)))));
+        } else if (strcmp(definition->defname, "on_commit") == 0) {
+            options.preserve = strcmp(value, "preserve") == 0;
+            if (!options.preserve && strcmp(value, "delete") != 0)
+                ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+                                errmsg("invalid value for option \"on_commit\": \"%s\"", value),
+                                errhint("The values are \"delete\" and \"preserve\".")));
+        } else {
+            ereport(ERROR,
+                    (errcode(ERRCODE_FDW_INVALID_OPTION_NAME), errmsg("invalid option \"%s\"", definition->defname),
+                     errhint("The options of a stage are \"key\" and \"on_commit\".")));
+        }
+    }
+    return options;
+}
+
+Definition *make_definition(Relation relation, List *key, MemoryContext parent) {
+    TupleDesc columns = RelationGetDescr(relation);
+    MemoryContext context = AllocSetContextCreate(parent, "dms_refs stage definition", ALLOCSET_SMALL_SIZES);
+    auto *definition = allocate<Definition>(context, 1).data();
+    *definition = {};
+    definition->relation = RelationGetRelid(relation);
+    definition->context = context;
+    definition->columns = allocate<ColumnShape>(context, columns->natts);
+    definition->variable = allocate<AttrNumber>(context, columns->natts);
+    Size variable = 0;
+    for (int i = 0; i < columns->natts; ++i) {
+        const Form_pg_attribute column = TupleDescAttr(columns, i);
+        definition->columns[i] = shape_of(column);
+        if (column->attlen == -1 && !column->attisdropped)
+            definition->variable[variable++] = column->attnum;
+    }
+    definition->variable = definition->variable.first(variable);
+    ListCell *cell;
+    foreach (cell, key)
+        add_key_column(definition, relation, static_cast<char *>(lfirst(cell)));
+    return definition;
+}
+
+bool same_key(const Key &a, const Key &b) {
+    bool same = a.count == b.count;
+    for (int i = 0; same && i < a.count; ++i)
+        same = a.columns[i] == b.columns[i] && a.collations[i] == b.collations[i] &&
+               a.hash[i].fn_oid == b.hash[i].fn_oid && a.equal[i].fn_oid == b.equal[i].fn_oid;
+    return same;
+}
+
+// A column that was dropped stays in the rows; a column that was added is NULL in them, where that is what it means.
+const char *obstacle(const Definition *rows, const Definition *now, TupleDesc columns) {
+    for (int i = 0; i < columns->natts; ++i) {
+        const Form_pg_attribute column = TupleDescAttr(columns, i);
+        if (column->attisdropped)
+            continue;
+        if (static_cast<Size>(i) >= rows->columns.size()) {
+            if (column->atthasdef || column->attnotnull || column->attgenerated != '\0')
+                return psprintf("Column \"%s\" was added with a default, a generation expression or NOT NULL.",
+                                NameStr(column->attname));
+            continue;
+        }
+        const ColumnShape was = rows->columns[i];
+        const ColumnShape is = now->columns[i];
+        if (was.type != is.type || was.type_modifier != is.type_modifier || was.collation != is.collation)
+            return psprintf("Column \"%s\" has another type.", NameStr(column->attname));
+    }
+    if (!same_key(rows->key, now->key))
+        return "The key is another one.";
+    return nullptr;
+}
+
+void drop_definition(Definition *definition) {
+    if (definition != nullptr && definition->users == 0)
+        MemoryContextDelete(definition->context);
+}
+
+} // namespace dms_refs::staging

@@ -1,0 +1,433 @@
+// The arena and its hash index: see rows.hpp.
+//
+// State: Content structs, each in its context, and the backend's sum of their memory. No locks. A function that raises
+// has changed nothing yet that shows; space reserved and not used is used by the next row.
+#include "staging/rows.hpp"
+
+#include "stats/recorder.hpp"
+
+namespace dms_refs::staging {
+namespace {
+
+Size taken = 0; // by all stages of this backend
+
+constexpr uint32 address_unit = MAXIMUM_ALIGNOF;
+constexpr uint32 first_block = 2048;
+constexpr uint32 largest_block = 256 * 1024; // an address has 16 bits for the offset in units
+constexpr uint32 first_buckets = 64;
+static_assert(largest_block / address_unit < PG_UINT16_MAX);
+
+// A row of a stage with a key has the next of its chain in front.
+Address *next_of(const Row *row) {
+    return reinterpret_cast<Address *>(const_cast<Row *>(row)) - 1;
+}
+uint32 prefix_of(const Content *content) {
+    return content->definition->key.count > 0 ? sizeof(Address) : 0;
+}
+uint32 space_of(const Content *content, const Row *row) {
+    return prefix_of(content) + MAXALIGN(row->length);
+}
+
+void took(Content *content, Size bytes) {
+    content->bytes += bytes;
+    taken += bytes;
+}
+
+void gave_back(Content *content, Size bytes) noexcept {
+    content->bytes -= bytes;
+    taken -= bytes;
+}
+
+Size limit() {
+    return static_cast<Size>(settings.staging_memory) * 1024;
+}
+
+void check_limit(const Content *content, Size more) {
+    if (taken + more <= limit())
+        return;
+    core::StagingCount overflow = {};
+    overflow.overflows = 1;
+    record_staging(content->definition->relation, overflow);
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("staging memory is exhausted"),
+         errdetail("The stages of this session hold %zu kB, %zu more are needed, and dms_refs.staging_memory is %d kB.",
+                   taken / 1024, (more + 1023) / 1024, settings.staging_memory),
+         errhint("Empty stages that are done with, load in smaller portions, or raise dms_refs.staging_memory.")));
+}
+
+template <class T> void grow(Content *content, std::span<T> *array, Size capacity) {
+    const Size bytes = sizeof(T) * capacity;
+    check_limit(content, bytes - array->size_bytes());
+    const auto larger = allocate<T>(content->context, capacity);
+    std::copy(array->begin(), array->end(), larger.begin());
+    took(content, bytes - array->size_bytes());
+    if (!array->empty())
+        pfree(array->data());
+    *array = larger;
+}
+
+void free_block(Content *content) noexcept {
+    const Block block = content->blocks[--content->block_count];
+    gave_back(content, block.size);
+    pfree(block.data);
+}
+
+// The last block, with room for so many bytes.
+Block *block_with_room(Content *content, Size needed) {
+    if (content->block_count > 0) {
+        Block *last = &content->blocks[content->block_count - 1];
+        if (last->size - last->used >= needed)
+            return last;
+    }
+    if (content->block_count == content->blocks.size())
+        grow(content, &content->blocks, std::max<Size>(8, content->blocks.size() * 2));
+    Size size = content->next_size;
+    if (needed > largest_block / 8) {
+        // A block of its own. Small rows in between must not cost a large block each time.
+        size = needed;
+        content->next_size = first_block;
+    } else {
+        content->next_size = std::min(content->next_size * 2, largest_block);
+        // Not to end before the limit does.
+        const Size left = limit() - std::min(limit(), taken);
+        size = std::max<Size>(needed, std::min<Size>(size, MAXALIGN_DOWN(left)));
+    }
+    check_limit(content, size);
+    auto *data = static_cast<char *>(MemoryContextAllocHuge(content->context, size));
+    took(content, size);
+    Block *block = &content->blocks[content->block_count++];
+    *block = {data, static_cast<uint32>(size), 0};
+    return block;
+}
+
+Address *bucket_of(const Content *content, uint32 hash) {
+    return &content->buckets[hash & (content->buckets.size() - 1)];
+}
+
+Address address_in(uint32 block, uint32 offset) {
+    return static_cast<Address>(block + 1) << 32 | offset;
+}
+
+Row *row_in(const Content *content, uint32 block, uint32 offset) {
+    return reinterpret_cast<Row *>(content->blocks[block].data + offset + prefix_of(content));
+}
+
+Row *row_at(const Content *content, Address address) {
+    return row_in(content, static_cast<uint32>(address >> 32) - 1, static_cast<uint32>(address));
+}
+
+void set_pointer(ItemPointerData *pointer, uint32 block, uint32 offset) {
+    ItemPointerSet(pointer, block, offset / address_unit + 1);
+}
+
+void link(Content *content, Row *row, Address address) noexcept {
+    Address *bucket = bucket_of(content, row->hash);
+    *next_of(row) = *bucket;
+    *bucket = address;
+    content->indexed++;
+}
+
+// Calls f(row, address) for each version added after `fill`, oldest first.
+template <class F> void for_rows_after(const Content *content, Fill fill, F f) {
+    for (uint32 block = fill.blocks > 0 ? fill.blocks - 1 : 0; block < content->block_count; ++block) {
+        uint32 offset = fill.blocks > 0 && block == fill.blocks - 1 ? fill.used : 0;
+        while (offset < content->blocks[block].used) {
+            Row *row = row_in(content, block, offset);
+            const Address address = address_in(block, offset);
+            offset += space_of(content, row);
+            f(row, address);
+        }
+    }
+}
+
+void index_all(Content *content) noexcept {
+    std::fill(content->buckets.begin(), content->buckets.end(), 0);
+    content->indexed = 0;
+    for_rows_after(content, {0, 0}, [content](Row *row, Address address) {
+        if (row->hash != 0)
+            link(content, row, address);
+    });
+}
+
+void reserve_index(Content *content) {
+    if (content->indexed < content->buckets.size())
+        return;
+    grow(content, &content->buckets, std::max<Size>(first_buckets, content->buckets.size() * 2));
+    index_all(content);
+}
+
+// Moves the versions that somebody may still see to the front. The place a row moves to is never behind the one it
+// comes from, so nothing is overwritten and nothing allocated.
+void compact(Content *content) noexcept {
+    uint32 to_block = 0;
+    uint32 to = 0;
+    content->versions = 0;
+    content->row_bytes = 0;
+    for (uint32 block = 0; block < content->block_count; ++block) {
+        const uint32 used = content->blocks[block].used;
+        for (uint32 offset = 0; offset < used;) {
+            const Row *row = row_in(content, block, offset);
+            const uint32 space = space_of(content, row);
+            const char *from = content->blocks[block].data + offset;
+            offset += space;
+            if (row->added == never)
+                continue;
+            while (content->blocks[to_block].size - to < space) {
+                content->blocks[to_block++].used = to;
+                to = 0;
+            }
+            content->versions++;
+            content->row_bytes += space;
+            memmove(content->blocks[to_block].data + to, from, space);
+            to += space;
+        }
+    }
+    content->blocks[to_block].used = to;
+    while (content->block_count > to_block + 1)
+        free_block(content);
+    if (!content->buckets.empty())
+        index_all(content);
+}
+
+} // namespace
+
+Content *new_content(MemoryContext parent, Definition *definition) {
+    MemoryContext context = AllocSetContextCreate(parent, "dms_refs stage rows", ALLOCSET_SMALL_SIZES);
+    MemoryContextSetIdentifier(context, parent->ident);
+    auto *content = allocate<Content>(context, 1).data();
+    *content = {};
+    content->context = context;
+    content->definition = definition;
+    content->next_size = first_block;
+    definition->users++;
+    return content;
+}
+
+void free_content(Content *content) noexcept {
+    content->definition->users--;
+    gave_back(content, content->bytes);
+    MemoryContextDelete(content->context);
+}
+
+uint32 combine_hashes(uint32 sum, uint32 next) {
+    return pg_rotate_left32(sum, 1) ^ next;
+}
+
+uint32 finish_hash(uint32 sum) {
+    const uint32 hash = murmurhash32(sum);
+    return hash == 0 ? 1 : hash;
+}
+
+uint32 hash_key(const Key &key, const Datum *values, const bool *nulls) {
+    uint32 sum = 0;
+    if (key.count == 0)
+        return 0;
+    for (int i = 0; i < key.count; ++i) {
+        const int column = key.columns[i] - 1;
+        if (nulls[column])
+            return 0;
+        sum = combine_hashes(sum, DatumGetUInt32(FunctionCall1Coll(const_cast<FmgrInfo *>(&key.hash[i]),
+                                                                   key.collations[i], values[column])));
+    }
+    return finish_hash(sum);
+}
+
+Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const Datum *values) {
+    if (hash == 0 || content->buckets.empty())
+        return nullptr;
+    const Key &key = content->definition->key;
+    for (Address at = *bucket_of(content, hash); at != 0;) {
+        Row *row = row_at(content, at);
+        at = *next_of(row);
+        if (row->hash != hash || row->deleted != 0 || row->added == never)
+            continue;
+        HeapTupleData tuple = tuple_of(row, InvalidOid, {});
+        bool same = true;
+        for (int i = 0; same && i < key.count; ++i) {
+            bool is_null;
+            const Datum value = heap_getattr(&tuple, key.columns[i], columns, &is_null);
+            same = !is_null && DatumGetBool(FunctionCall2Coll(const_cast<FmgrInfo *>(&key.equal[i]), key.collations[i],
+                                                              value, values[key.columns[i] - 1]));
+        }
+        if (same)
+            return row;
+    }
+    return nullptr;
+}
+
+Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
+             CommandId command) {
+    bool has_nulls = false;
+    for (int i = 0; i < columns->natts && !has_nulls; ++i)
+        has_nulls = nulls[i];
+    const Size header = MAXALIGN(offsetof(Row, nulls) + (has_nulls ? BITMAPLEN(columns->natts) : 0));
+    const Size data = heap_compute_data_size(columns, const_cast<Datum *>(values), const_cast<bool *>(nulls));
+    const Size prefix = prefix_of(content);
+    if (!AllocSizeIsValid(prefix + MAXALIGN(header + data)))
+        ereport(ERROR,
+                (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a staged row would take %zu bytes", header + data),
+                 errdetail("The largest row has %zu bytes.", MaxAllocSize)));
+    const Size space = prefix + MAXALIGN(header + data);
+    if (hash != 0)
+        reserve_index(content);
+    Block *block = block_with_room(content, space);
+    auto *row = reinterpret_cast<Row *>(block->data + block->used + prefix);
+    // As heap_form_tuple does, alignment gaps included.
+    memset(row, 0, header + data);
+    row->added = command + 1;
+    row->length = static_cast<uint32>(header + data);
+    row->hash = hash;
+    row->infomask2 = static_cast<uint16>(columns->natts);
+    row->data_offset = static_cast<uint8>(header);
+    heap_fill_tuple(columns, const_cast<Datum *>(values), const_cast<bool *>(nulls),
+                    reinterpret_cast<char *>(row) + header, data, &row->infomask, has_nulls ? row->nulls : nullptr);
+    // From here on nothing raises.
+    const Address address = address_in(content->block_count - 1, block->used);
+    block->used += static_cast<uint32>(space);
+    content->versions++;
+    content->live++;
+    content->changes++;
+    content->row_bytes += space;
+    if (hash != 0)
+        link(content, row, address);
+    return row;
+}
+
+void reserve_deletions(Content *content, uint64 more) {
+    if (content->deletion_count + more > content->deletions.size())
+        grow(content, &content->deletions,
+             std::max<Size>(std::max<Size>(32, content->deletions.size() * 2), content->deletion_count + more));
+}
+
+void delete_row(Content *content, Row *row, CommandId command) {
+    reserve_deletions(content, 1);
+    content->deletions[content->deletion_count++] = row;
+    row->deleted = command + 1;
+    content->live--;
+    content->changes++;
+}
+
+Row *row_at(const Content *content, ItemPointerData address) {
+    const uint32 block = ItemPointerGetBlockNumberNoCheck(&address);
+    const uint32 offset = (ItemPointerGetOffsetNumberNoCheck(&address) - 1u) * address_unit;
+    if (content == nullptr || block >= content->block_count || offset >= content->blocks[block].used)
+        elog(ERROR, "there is no staged row (%u,%u)", block, offset);
+    return row_in(content, block, offset);
+}
+
+Scan begin_scan(const Content *content, CommandId current) {
+    Scan scan;
+    scan.content = content;
+    scan.current = current;
+    scan.end = fill_of(content);
+    return scan;
+}
+
+void restart_scan(Scan *scan) {
+    scan->block = scan->offset = 0;
+}
+
+void restart_lookup(Scan *scan, uint32 hash) {
+    scan->hash = hash;
+    scan->chain =
+        hash == 0 || scan->content == nullptr || scan->content->buckets.empty() ? 0 : *bucket_of(scan->content, hash);
+}
+
+const Row *next_row(Scan *scan, ItemPointerData *address) {
+    const Content *content = scan->content;
+    while (scan->block < scan->end.blocks) {
+        const uint32 used = scan->block == scan->end.blocks - 1 ? scan->end.used : content->blocks[scan->block].used;
+        while (scan->offset < used) {
+            const uint32 offset = scan->offset;
+            const Row *row = row_in(content, scan->block, offset);
+            scan->offset += space_of(content, row);
+            if (visible(row, scan->current)) {
+                set_pointer(address, scan->block, offset);
+                return row;
+            }
+        }
+        scan->block++;
+        scan->offset = 0;
+    }
+    return nullptr;
+}
+
+const Row *next_match(Scan *scan, ItemPointerData *address) {
+    while (scan->chain != 0) {
+        const Address at = scan->chain;
+        const Row *row = row_at(scan->content, at);
+        scan->chain = *next_of(row);
+        if (row->hash == scan->hash && visible(row, scan->current)) {
+            set_pointer(address, static_cast<uint32>(at >> 32) - 1, static_cast<uint32>(at));
+            return row;
+        }
+    }
+    return nullptr;
+}
+
+void sample_widths(const Content *content, TupleDesc columns, std::span<int32> widths) {
+    constexpr uint32 rows_of_block = 8;
+    constexpr uint32 blocks = 16;
+    const auto sums = allocate<int64>(CurrentMemoryContext, widths.size() * 2);
+    const auto counts = sums.subspan(widths.size());
+    std::fill(sums.begin(), sums.end(), 0);
+    const uint32 step = std::max<uint32>(1, content->block_count / blocks);
+    for (uint32 block = 0; block < content->block_count; block += step) {
+        uint32 offset = 0;
+        for (uint32 n = 0; n < rows_of_block && offset < content->blocks[block].used; ++n) {
+            const Row *row = row_in(content, block, offset);
+            offset += space_of(content, row);
+            HeapTupleData tuple = tuple_of(row, InvalidOid, {});
+            for (const AttrNumber number : content->definition->variable) {
+                bool is_null;
+                const Datum value = heap_getattr(&tuple, number, columns, &is_null);
+                if (!is_null) {
+                    sums[number - 1] += static_cast<int64>(VARSIZE_ANY(DatumGetPointer(value)));
+                    counts[number - 1]++;
+                }
+            }
+        }
+    }
+    for (Size i = 0; i < widths.size(); ++i)
+        widths[i] = counts[i] > 0 ? static_cast<int32>(sums[i] / counts[i]) : 0;
+}
+
+void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept {
+    while (content->deletion_count > deletions)
+        content->deletions[--content->deletion_count]->deleted = 0;
+    content->live = live;
+    for_rows_after(content, fill, [content](Row *row, Address) {
+        row->deleted = never; // marks what goes away
+        content->versions--;
+        content->row_bytes -= space_of(content, row);
+    });
+    if (!content->buckets.empty())
+        // What goes away is the newest of every chain, and so comes first in it.
+        for_rows_after(content, fill, [content](Row *row, Address) {
+            if (row->hash == 0)
+                return;
+            Address *bucket = bucket_of(content, row->hash);
+            while (*bucket != 0 && row_at(content, *bucket)->deleted == never) {
+                *bucket = *next_of(row_at(content, *bucket));
+                content->indexed--;
+            }
+        });
+    while (content->block_count > fill.blocks)
+        free_block(content);
+    if (fill.blocks > 0)
+        content->blocks[fill.blocks - 1].used = fill.used;
+}
+
+void make_permanent(Content *content, Fill fill, uint64 deletions) noexcept {
+    for_rows_after(content, fill, [](Row *row, Address) { row->added = 0; });
+    for (uint64 i = deletions; i < content->deletion_count; ++i) {
+        content->deletions[i]->added = never;
+        content->deletions[i]->deleted = 0;
+    }
+    content->deletion_count = 0;
+    if (content->versions - content->live > content->versions / 4)
+        compact(content);
+}
+
+} // namespace dms_refs::staging

@@ -1,0 +1,164 @@
+// Rows of one stage in memory: an arena of row versions, a hash index on the key, and the list of deleted rows.
+//
+// A row version is laid out as a heap tuple, with the commands that added and deleted it where a heap tuple has
+// its transaction ids: a scan hands the executor a pointer into the arena and copies nothing. Versions are never
+// changed in place, only marked as deleted, so that a scan sees the rows of its own snapshot however long it is open.
+// The arena grows at its end only: undoing what was added is cutting the end off, and every version has an address
+// (block, offset) that serves as its ctid.
+//
+// State: a Content lives in a memory context of its own and goes away as a whole. No locks: only its backend sees it.
+// Errors: only functions that add or mark raise (memory, the types' own functions), and they change nothing before
+// they may. What runs in commit and abort callbacks neither raises nor allocates: those are marked noexcept.
+#pragma once
+
+#include "pg/module.hpp"
+
+namespace dms_refs::staging {
+
+// The same places as in HeapTupleHeaderData; length and what follows is a MinimalTuple.
+struct Row {
+    uint32 added;   // the command that added it, plus 1; 0: an earlier transaction; never: nobody sees it
+    uint32 deleted; // the command that deleted it, plus 1; 0: not deleted
+    uint32 length;  // as HeapTupleData has it
+    uint32 hash;    // of the key; 0: not in the index
+    uint16 unused;
+    uint16 infomask2;
+    uint16 infomask;
+    uint8 data_offset;
+    bits8 nulls[FLEXIBLE_ARRAY_MEMBER];
+};
+static_assert(offsetof(Row, infomask2) == offsetof(HeapTupleHeaderData, t_infomask2));
+static_assert(offsetof(Row, nulls) == offsetof(HeapTupleHeaderData, t_bits));
+inline constexpr uint32 never = PG_UINT32_MAX;
+
+inline bool visible(const Row *row, CommandId current) {
+    return row->added <= current && (row->deleted == 0 || row->deleted > current);
+}
+
+// A view of a row as the server's tuple.
+inline HeapTupleData tuple_of(const Row *row, Oid relation, ItemPointerData address) {
+    return {row->length, address, relation, reinterpret_cast<HeapTupleHeader>(const_cast<Row *>(row))};
+}
+
+// Where a version lies: its block + 1 in the upper half, its offset in the lower; 0: nowhere.
+using Address = uint64;
+
+struct Key {
+    int count = 0;
+    AttrNumber columns[INDEX_MAX_KEYS] = {};
+    Oid collations[INDEX_MAX_KEYS] = {};
+    FmgrInfo hash[INDEX_MAX_KEYS] = {};
+    FmgrInfo equal[INDEX_MAX_KEYS] = {};
+};
+
+struct ColumnShape {
+    Oid type;
+    int32 type_modifier;
+    Oid collation;
+    int16 length;
+    bool by_value;
+    char alignment;
+};
+
+// What rows are made by: the columns and the key. Shared by the contents that were filled under it.
+struct Definition {
+    Oid relation;
+    MemoryContext context;
+    int users; // contents
+    std::span<ColumnShape> columns;
+    std::span<AttrNumber> variable; // columns whose values may lie outside the row
+    Key key;
+};
+
+struct Block {
+    char *data;
+    uint32 size;
+    uint32 used;
+};
+
+// How far a content was filled at some moment.
+struct Fill {
+    uint32 blocks;
+    uint32 used; // of the last of them
+};
+
+// A pg_statistic row computed for the planner.
+struct ColumnStatistics {
+    ColumnStatistics *next;
+    AttrNumber column;
+    int64 changes; // the content's then; -1: never computed
+    HeapTuple row; // NULL: there is nothing to say
+};
+
+struct Content {
+    MemoryContext context;
+    Content *retired; // next in the stage's list of contents that a rollback may bring back
+    Definition *definition;
+    std::span<Block> blocks; // room for; `block_count` are in use
+    uint32 block_count;
+    uint32 next_size;
+    std::span<Address> buckets; // a power of two of chains, newest first; empty without a key
+    uint64 indexed;             // versions in the index
+    std::span<Row *> deletions;
+    uint64 deletion_count;
+    int64 live;     // not deleted
+    int64 versions; // in the arena
+    int64 changes;  // rows added and deleted, ever
+    Size row_bytes; // of versions
+    ColumnStatistics *statistics;
+    Size bytes; // taken from the server
+};
+static_assert(std::is_trivially_copyable_v<Content>);
+
+inline Fill fill_of(const Content *content) {
+    if (content == nullptr || content->block_count == 0)
+        return {0, 0};
+    return {content->block_count, content->blocks[content->block_count - 1].used};
+}
+
+Content *new_content(MemoryContext parent, Definition *definition); // a child of the stage's context
+void free_content(Content *content) noexcept;
+
+// The hash of a key among values of a row: 0 where a column of it is NULL, and such a row equals no other.
+uint32 hash_key(const Key &key, const Datum *values, const bool *nulls);
+uint32 combine_hashes(uint32 sum, uint32 next);
+uint32 finish_hash(uint32 sum);
+
+// The version that is not deleted and has the same key; NULL where there is none.
+Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const Datum *values);
+
+// Adds a version. The values lie in the server's memory: nothing of them is stored elsewhere.
+Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
+             CommandId command);
+void delete_row(Content *content, Row *row, CommandId command);
+void reserve_deletions(Content *content, uint64 more);
+
+// The version at an address that a scan gave out.
+Row *row_at(const Content *content, ItemPointerData address);
+
+struct Scan {
+    const Content *content = nullptr;
+    CommandId current = 0;
+    Fill end = {0, 0};
+    uint32 block = 0;
+    uint32 offset = 0;
+    Address chain = 0;
+    uint32 hash = 0;
+};
+static_assert(std::is_trivially_copyable_v<Scan>);
+
+Scan begin_scan(const Content *content, CommandId current);
+void restart_scan(Scan *scan);
+void restart_lookup(Scan *scan, uint32 hash);
+const Row *next_row(Scan *scan, ItemPointerData *address);
+const Row *next_match(Scan *scan, ItemPointerData *address); // by hash alone: the caller compares
+
+// Mean widths of the columns of variable length, from some of the rows; 0 for others.
+void sample_widths(const Content *content, TupleDesc columns, std::span<int32> widths);
+
+// Takes back all that was done since then.
+void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept;
+// Makes what was done since then permanent, and gives memory of deleted rows back.
+void make_permanent(Content *content, Fill fill, uint64 deletions) noexcept;
+
+} // namespace dms_refs::staging

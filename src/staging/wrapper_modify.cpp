@@ -1,0 +1,272 @@
+// The executor's side of the foreign-data wrapper, writing: INSERT, COPY, UPDATE, DELETE, TRUNCATE.
+//
+// The server computes defaults and generated columns and fires triggers; constraints and the key are checked here.
+//
+// State: a ModifyState in the query's memory. What is written goes to the stage at once; on error the transaction's
+// rollback takes it back.
+#include "staging/stage.hpp"
+
+#include "stats/recorder.hpp"
+
+namespace dms_refs::staging {
+namespace {
+
+struct ModifyState {
+    Relation relation;
+    Stage *stage;
+    CommandId command;
+    AttrNumber address;   // junk attribute: ctid
+    bool skip_duplicates; // ON CONFLICT DO NOTHING
+    bool copy;
+    MemoryContext row_context; // reset for each row
+    std::span<Datum> values;
+    core::StagingCount added; // rows and bytes of this statement
+};
+static_assert(std::is_trivially_copyable_v<ModifyState>);
+
+ModifyState *prepare(EState *estate, ResultRelInfo *info, CommandId command) {
+    Relation relation = info->ri_RelationDesc;
+    auto *state = allocate<ModifyState>(estate->es_query_cxt, 1).data();
+    *state = {};
+    state->relation = relation;
+    state->stage = open_stage(relation);
+    state->command = command;
+    state->row_context = AllocSetContextCreate(estate->es_query_cxt, "dms_refs staged row", ALLOCSET_DEFAULT_SIZES);
+    state->values = allocate<Datum>(estate->es_query_cxt, RelationGetDescr(relation)->natts);
+    info->ri_FdwState = state;
+    return state;
+}
+
+void begin(ModifyTableState *node, ResultRelInfo *info, List *, int, int flags) {
+    if ((flags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
+        return;
+    ModifyState *state = prepare(node->ps.state, info, node->ps.state->es_output_cid);
+    const auto *plan = reinterpret_cast<ModifyTable *>(node->ps.plan);
+    state->skip_duplicates = plan->onConflictAction == ONCONFLICT_NOTHING;
+    if (node->operation == CMD_UPDATE || node->operation == CMD_DELETE)
+        state->address = ExecFindJunkAttributeInTlist(outerPlanState(node)->plan->targetlist, "ctid");
+}
+
+// COPY, and rows that come through a partitioned table.
+void begin_insert(ModifyTableState *node, ResultRelInfo *info) {
+    if (info->ri_FdwState != nullptr)
+        return;
+    const auto *plan = reinterpret_cast<ModifyTable *>(node->ps.plan);
+    ModifyState *state =
+        prepare(node->ps.state, info, plan != nullptr ? node->ps.state->es_output_cid : GetCurrentCommandId(true));
+    state->copy = plan == nullptr;
+    state->skip_duplicates = plan != nullptr && plan->onConflictAction == ONCONFLICT_NOTHING;
+}
+
+// Values that live outside the row, and may go away before it does, are fetched; compressed ones stay so.
+const Datum *flat_values(ModifyState *state, const TupleTableSlot *slot) {
+    bool copied = false;
+    for (const AttrNumber number : state->stage->definition->variable) {
+        const int i = number - 1;
+        if (slot->tts_isnull[i])
+            continue;
+        auto *value = reinterpret_cast<struct varlena *>(DatumGetPointer(slot->tts_values[i]));
+        if (!VARATT_IS_EXTERNAL(value))
+            continue;
+        if (!copied)
+            std::copy(slot->tts_values, slot->tts_values + state->values.size(), state->values.begin());
+        copied = true;
+        state->values[i] = PointerGetDatum(detoast_external_attr(value));
+    }
+    return copied ? state->values.data() : slot->tts_values;
+}
+
+// "Key (a, b)=(1, 2) already exists.", unless the user may not see these columns.
+int duplicate_detail(Relation relation, const Key &key, const Datum *values) {
+    const Oid id = RelationGetRelid(relation);
+    StringInfoData names;
+    StringInfoData shown;
+    initStringInfo(&names);
+    initStringInfo(&shown);
+    const bool all = pg_class_aclcheck(id, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+    for (int n = 0; n < key.count; ++n) {
+        const Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), key.columns[n] - 1);
+        if (!all && pg_attribute_aclcheck(id, key.columns[n], GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+            return 0;
+        Oid output;
+        bool is_varlena;
+        getTypeOutputInfo(column->atttypid, &output, &is_varlena);
+        appendStringInfo(&names, "%s%s", n > 0 ? ", " : "", NameStr(column->attname));
+        appendStringInfo(&shown, "%s%s", n > 0 ? ", " : "", OidOutputFunctionCall(output, values[key.columns[n] - 1]));
+    }
+    return errdetail("Key (%s)=(%s) already exists.", names.data, shown.data);
+}
+
+// Adds the row of a slot, which agrees with the constraints; false where it is a duplicate to be skipped.
+bool add(ModifyState *state, const TupleTableSlot *slot) {
+    Stage *stage = state->stage;
+    Content *content = content_to_change(stage);
+    const Key &key = content->definition->key;
+    TupleDesc columns = RelationGetDescr(state->relation);
+    MemoryContextReset(state->row_context);
+    const MemoryContext before = MemoryContextSwitchTo(state->row_context);
+    const Datum *values = flat_values(state, slot);
+    const uint32 hash = hash_key(key, values, slot->tts_isnull);
+    if (find_same_key(content, columns, hash, values) != nullptr) {
+        if (!state->skip_duplicates)
+            ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+                            errmsg("duplicate key value violates the key of stage \"%s\"",
+                                   RelationGetRelationName(state->relation)),
+                            duplicate_detail(state->relation, key, values), errtable(state->relation)));
+        MemoryContextSwitchTo(before);
+        return false;
+    }
+    const Row *row = add_row(content, columns, values, slot->tts_isnull, hash, state->command);
+    state->added.rows++;
+    state->added.bytes += row->length;
+    note_peak(stage);
+    MemoryContextSwitchTo(before);
+    return true;
+}
+
+void check(EState *estate, ResultRelInfo *info, TupleTableSlot *slot) {
+    Relation relation = info->ri_RelationDesc;
+    slot_getallattrs(slot);
+    slot->tts_tableOid = RelationGetRelid(relation);
+    if (RelationGetDescr(relation)->constr != nullptr)
+        ExecConstraints(info, slot, estate);
+    // Rows do not move from a foreign table to another partition: one that would have to is refused.
+    if (relation->rd_rel->relispartition)
+        ExecPartitionCheck(info, slot, estate, true);
+}
+
+TupleTableSlot *insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *) {
+    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    check(estate, info, slot);
+    return add(state, slot) ? slot : nullptr;
+}
+
+TupleTableSlot **insert_batch(EState *estate, ResultRelInfo *info, TupleTableSlot **slots, TupleTableSlot **,
+                              int *count) {
+    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    for (int i = 0; i < *count; ++i) {
+        check(estate, info, slots[i]);
+        add(state, slots[i]);
+    }
+    return slots;
+}
+
+// Batches are for COPY (16 and later): it fills them anyway, where INSERT would copy each row into them. Rows one by
+// one where somebody looks at each (at what it returns, or at the table in between), and where one may be refused: then
+// the error names its line.
+int batch_size(ResultRelInfo *info) {
+    constexpr int rows = 1000; // as COPY buffers
+    const auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    const TriggerDesc *triggers = info->ri_TrigDesc;
+    const TupleConstr *constraints = RelationGetDescr(info->ri_RelationDesc)->constr;
+    if (state == nullptr || !state->copy || state->stage->definition->key.count > 0 ||
+        (constraints != nullptr && (constraints->num_check > 0 || constraints->has_not_null)) ||
+        info->ri_RelationDesc->rd_rel->relispartition || info->ri_projectReturning != nullptr ||
+        info->ri_WithCheckOptions != NIL ||
+        (triggers != nullptr && (triggers->trig_insert_before_row || triggers->trig_insert_after_row)))
+        return 1;
+    return rows;
+}
+
+// The version that a plan's row came from. NULL: this command has changed it already, as happens to a row that a join
+// finds twice; then the first change stands.
+Row *row_to_change(ModifyState *state, TupleTableSlot *plan_slot, ItemPointerData *address) {
+    bool is_null;
+    const Datum value = ExecGetJunkAttribute(plan_slot, state->address, &is_null);
+    if (is_null)
+        elog(ERROR, "a staged row has no address");
+    *address = *reinterpret_cast<const ItemPointerData *>(DatumGetPointer(value));
+    Row *row = row_at(state->stage->content, *address);
+    if (row->deleted == 0 && row->added != never)
+        return row;
+    if (row->deleted != state->command + 1)
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+             errmsg(
+                 "a row to be updated or deleted was already changed by an operation triggered by the current command"),
+             errhint(
+                 "Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")));
+    return nullptr;
+}
+
+TupleTableSlot *update(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *plan_slot) {
+    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    ItemPointerData address;
+    Row *row = row_to_change(state, plan_slot, &address);
+    if (row == nullptr)
+        return nullptr;
+    check(estate, info, slot);
+    delete_row(content_to_change(state->stage), row, state->command);
+    add(state, slot);
+    return slot;
+}
+
+TupleTableSlot *remove(EState *, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *plan_slot) {
+    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    ItemPointerData address;
+    Row *row = row_to_change(state, plan_slot, &address);
+    if (row == nullptr)
+        return nullptr;
+    delete_row(content_to_change(state->stage), row, state->command);
+    note_peak(state->stage);
+    HeapTupleData tuple = tuple_of(row, RelationGetRelid(state->relation), address);
+    ExecForceStoreHeapTuple(&tuple, slot, false);
+    ExecMaterializeSlot(slot);
+    return slot;
+}
+
+void end(EState *, ResultRelInfo *info) {
+    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
+    if (state == nullptr)
+        return;
+    if (state->added.rows > 0) {
+        state->added.peak_bytes = static_cast<int64>(state->stage->peak_bytes);
+        record_staging(RelationGetRelid(state->relation), state->added);
+    }
+    MemoryContextDelete(state->row_context);
+    info->ri_FdwState = nullptr;
+}
+
+void add_address(PlannerInfo *root, Index range, RangeTblEntry *, Relation) {
+    Var *address = makeVar(static_cast<int>(range), SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+    add_row_identity_var(root, address, range, "ctid");
+}
+
+void truncate_all(List *relations, DropBehavior, bool) {
+    // So that what follows is another command.
+    (void)GetCurrentCommandId(true);
+    const ListCell *cell;
+    foreach (cell, relations) {
+        Relation relation = static_cast<Relation>(lfirst(cell));
+        Stage *stage = known_stage(RelationGetRelid(relation));
+        if (stage != nullptr)
+            truncate(stage);
+    }
+}
+
+} // namespace
+
+void set_modify_functions(FdwRoutine *routine) {
+    routine->AddForeignUpdateTargets = add_address;
+    routine->BeginForeignModify = begin;
+    routine->BeginForeignInsert = begin_insert;
+    routine->ExecForeignInsert = insert;
+    routine->ExecForeignBatchInsert = insert_batch;
+    routine->GetForeignModifyBatchSize = batch_size;
+    routine->ExecForeignUpdate = update;
+    routine->ExecForeignDelete = remove;
+    routine->EndForeignModify = end;
+    routine->EndForeignInsert = end;
+    routine->ExecForeignTruncate = truncate_all;
+}
+
+FdwRoutine *wrapper() {
+    FdwRoutine *routine = makeNode(FdwRoutine);
+    set_planner_functions(routine);
+    set_scan_functions(routine);
+    set_modify_functions(routine);
+    return routine;
+}
+
+} // namespace dms_refs::staging
