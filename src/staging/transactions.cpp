@@ -252,7 +252,7 @@ void check_definition(Stage *stage, Relation relation) {
     Definition *now = make_definition(relation, options.key, CurrentMemoryContext);
     Content *content = stage->content;
     Definition *old = stage->definition;
-    const Definition *rows = content != nullptr ? content->definition : old;
+    Definition *rows = content != nullptr ? content->definition : old;
     const char *why = rows == nullptr ? "" : obstacle(rows, now, RelationGetDescr(relation));
     if (content != nullptr && why != nullptr && content->versions > 0)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -266,16 +266,15 @@ void check_definition(Stage *stage, Relation relation) {
             stage->definition = content->definition;
     } else {
         MemoryContextSetParent(now->context, stage->context);
-        if (content != nullptr) {
+        if (content != nullptr && rows != nullptr) {
             // Of a dropped column: what it was, should the drop be rolled back.
             for (Size i = 0; why == nullptr && i < std::min(rows->columns.size(), now->columns.size()); ++i)
                 now->columns[i] = rows->columns[i];
-            Definition *was = content->definition;
-            was->users--;
+            rows->users--;
             content->definition = now;
             now->users++;
-            if (was != old)
-                drop_definition(was);
+            if (rows != old)
+                drop_definition(rows);
         }
         stage->definition = now;
     }

@@ -13,7 +13,9 @@ CREATE FUNCTION pg_temp.functions() RETURNS TABLE (name text, arguments text, re
 
 SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('apply_resolved_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_partition_keys smallint[], alias_ids bigint[], referenced_document_ids bigint[], referenced_document_partition_keys smallint[], is_pure_insert boolean DEFAULT false, store name DEFAULT ''dms''::name, OUT inserted integer, OUT updated integer, OUT deleted integer, OUT kept integer, OUT path text'),
+    ('check_stage', 'stage regclass'),
     ('create_drop_in_functions', 'in_schema name, for_store name'),
+    ('create_stage', 'name text, like_table regclass DEFAULT NULL::regclass, columns text DEFAULT NULL::text, key name[] DEFAULT NULL::name[], on_commit text DEFAULT ''delete''::text'),
     ('create_store', 'store name DEFAULT ''dms''::name, partitions integer DEFAULT 16, layout text DEFAULT ''edfi''::text'),
     ('diff_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_ids uuid[], referential_partition_keys smallint[], is_pure_insert boolean DEFAULT false, include_kept boolean DEFAULT false, store name DEFAULT ''dms''::name'),
     ('drop_drop_in_functions', 'in_schema name'),
@@ -24,6 +26,9 @@ SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('referencing_documents', 'document_id bigint, document_partition_key smallint, store name DEFAULT ''dms''::name'),
     ('register_store', 'store name, document regclass, alias regclass, reference regclass, columns jsonb DEFAULT ''{}''::jsonb, drop_in_schema name DEFAULT NULL::name'),
     ('resolve_references', 'referential_ids uuid[], referential_partition_keys smallint[], store name DEFAULT ''dms''::name'),
+    ('stage_contents', 'stage regclass, OUT rows bigint, OUT bytes bigint, OUT peak_bytes bigint'),
+    ('stage_handler', ''),
+    ('stage_validator', 'options text[], catalog oid'),
     ('store_changed', ''),
     ('store_engine', 'store name, OUT reads text, OUT writes text, OUT reason text'),
     ('store_problems', 'rel regclass, role text, ours name[], theirs name[], types regtype[], keys name[], OUT fatal boolean, OUT problem text, OUT remedy text'),
@@ -42,21 +47,22 @@ SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result ~ 
     ('sync_references_batch', 'TABLE(ordinal integer, success boolean, invalid_ids uuid[], inserted integer, updated integer, deleted integer, kept integer, path text)')$$,
     'what the functions return that return rows');
 SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result !~ '^TABLE'$$, $$VALUES
-    ('apply_resolved_references', 'record'), ('create_drop_in_functions', 'void'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
-    ('drop_store', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('store_changed', 'trigger'), ('store_engine', 'record'),
+    ('apply_resolved_references', 'record'), ('check_stage', 'void'), ('create_drop_in_functions', 'void'), ('create_stage', 'regclass'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
+    ('drop_store', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
+    ('store_changed', 'trigger'), ('store_engine', 'record'),
     ('store_problems', 'SETOF record'), ('unregister_store', 'void')$$,
     'what the others return');
 SELECT set_eq($$SELECT name, volatility::text, parallel::text FROM pg_temp.functions() WHERE (volatility, parallel) <> ('v', 'u')$$, $$VALUES
     ('find_invalid_references', 's', 'r'), ('referencing_documents', 's', 'r'), ('resolve_references', 's', 'r'), ('store_engine', 's', 'r'),
-    ('store_problems', 's', 'u')$$,
+    ('store_problems', 's', 'u'), ('stage_contents', 'v', 'r')$$,
     'only the functions that read are stable; what writes is volatile and never runs in a parallel worker');
-SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('store_engine')$$,
+SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('store_engine'), ('check_stage'), ('stage_contents'), ('stage_handler'), ('stage_validator')$$,
     'a null argument is answered by an error, not by a null');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND prosecdef$$,
     'no function runs with its owner''s rights');
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-    WHERE p.pronamespace = 'dms_refs'::regnamespace AND l.lanname <> 'c' AND p.prokind <> 'a' AND coalesce(array_to_string(p.proconfig, ' '), '') !~ 'search_path=pg_catalog, pg_temp'$$,
-    'a function that is not in C fixes its search path');
+    WHERE p.pronamespace = 'dms_refs'::regnamespace AND l.lanname <> 'c' AND p.prokind <> 'a' AND p.proname <> 'create_stage' AND coalesce(array_to_string(p.proconfig, ' '), '') !~ 'search_path=pg_catalog, pg_temp'$$,
+    'a function that is not in C fixes its search path; but for create_stage, which looks names up as its caller would');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND NOT has_function_privilege('public', oid, 'EXECUTE')
     AND proname <> 'stat_reset'$$,
     'everyone may call every function: the tables'' privileges decide');
@@ -64,7 +70,7 @@ SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dm
 -- Tables and views.
 SELECT set_eq($$SELECT relname::text, relkind::text FROM pg_class WHERE relnamespace = 'dms_refs'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     AND relname !~ '^stat_'$$,
-    $$VALUES ('store_config', 'r'), ('stores', 'v')$$, 'the relations of the schema');
+    $$VALUES ('store_config', 'r'), ('stores', 'v'), ('stages', 'v')$$, 'the relations of the schema');
 SELECT results_eq($$SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'dms_refs.stores'::regclass AND attnum > 0 ORDER BY attnum$$, $$VALUES
     ('store', 'name'), ('layout', 'text'), ('document', 'regclass'), ('alias', 'regclass'), ('reference', 'regclass'), ('columns', 'jsonb'),
     ('drop_in_schema', 'name'), ('reads', 'text'), ('writes', 'text'), ('reason', 'text')$$,
