@@ -46,6 +46,7 @@ struct Call {
     bool resolves;      // the references came as ids, to be resolved again when others may have moved them
     Snapshot snapshot;  // the newest of this call, active
     uint64 completions; // transactions ended before it, 0: not known
+    uint64 resolved_at; // completions when the references were resolved last
     int pushed_snapshots;
     bool has_written; // since the snapshot was taken
     ReferenceLeaf leaf;

@@ -11,8 +11,9 @@ namespace dms_refs {
 
 namespace {
 
-// Looks the row up under a snapshot and locks its latest version.
-Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation, const Leaf &leaf, Snapshot snapshot) {
+// Looks the row up under a snapshot and locks its latest version; seen says whether the snapshot shows one.
+Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation, const Leaf &leaf, Snapshot snapshot,
+                     bool *seen) {
     TupleTableSlot *slot = table_slot_create(relation, nullptr);
     LookupScan scan = open_lookup(relation, leaf.by_key, snapshot, slot);
     Datum values[document_column::count];
@@ -20,7 +21,8 @@ Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation
     values[document_column::id] = Int64GetDatum(parent.id);
     start_lookup(&scan, values);
     Locked locked = Locked::gone;
-    if (next_row(&scan)) {
+    *seen = next_row(&scan);
+    if (*seen) {
         const core::RowAddress row = row_address(slot->tts_tid);
         locked = lock_row(relation, row, snapshot, mode, slot);
         if (locked == Locked::followed &&
@@ -44,11 +46,15 @@ const char *lock_natively(Call *call, const Parent &parent, LockTupleMode mode, 
         return reason;
     const Leaf leaf = leaf_of(call->store, Role::document, root, relation);
     if (leaf.not_readable == nullptr) {
-        Locked locked = find_and_lock(parent, mode, relation, leaf, call->snapshot);
-        if (locked == Locked::gone && !IsolationUsesXactSnapshot()) {
-            // The document may have been deleted and made again since the snapshot, or made only then.
+        bool seen = true;
+        Locked locked = find_and_lock(parent, mode, relation, leaf, call->snapshot, &seen);
+        // The document may have been deleted and made again since the snapshot, or made only then; and once more while
+        // we waited for that one. Only where the newest snapshot shows none is there none.
+        seen = true;
+        while (locked == Locked::gone && seen && !IsolationUsesXactSnapshot()) {
+            CHECK_FOR_INTERRUPTS();
             PushActiveSnapshot(GetLatestSnapshot());
-            locked = find_and_lock(parent, mode, relation, leaf, GetActiveSnapshot());
+            locked = find_and_lock(parent, mode, relation, leaf, GetActiveSnapshot(), &seen);
             PopActiveSnapshot();
         }
         if (locked == Locked::own_change)

@@ -253,13 +253,14 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
         record_phase(Phase::apply);
     if (lock) {
         const uint64 before = call->completions;
+        const uint64 resolved_at = call->resolves ? call->resolved_at : before;
         exists = lock_parent(call, parent, LockTupleNoKeyExclusive);
         refresh_snapshot(call);
         if (IsolationUsesXactSnapshot()) {
             require_unchanged_since_snapshot(call, parent, outcome);
-        } else if (before == 0 || before != call->completions) {
+        } else if (before == 0 || before != call->completions || resolved_at != call->completions) {
             // Somebody committed since the first reading: perhaps a writer of this parent, or of an alias. What
-            // was read before the lock counts for nothing.
+            // was read before the lock counts for nothing. A batch resolved its references before its first document.
             if (call->resolves) {
                 for (Reference &reference : references)
                     reference.resolved = false;

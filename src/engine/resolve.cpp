@@ -209,6 +209,7 @@ void refuse_repeated(const Duplicate &twice) {
 }
 
 std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplicate *repeated) {
+    call->resolved_at = call->completions;
     sort_unless_sorted(references, resolve_order);
     Duplicate twice;
     const std::span<Reference> distinct = unique_references(references, twice);

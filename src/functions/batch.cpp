@@ -107,6 +107,7 @@ Datum sync_references_batch(FunctionCallInfo fcinfo) {
     record_total(given.size());
     record_phase(Phase::resolve);
     const auto resolved = resolve(&call, copy, nullptr);
+    const uint64 resolved_at = call.resolved_at;
 
     const auto in_order = allocate<const Document *>(call.context, documents.size());
     for (std::size_t i = 0; i < documents.size(); ++i)
@@ -126,6 +127,7 @@ Datum sync_references_batch(FunctionCallInfo fcinfo) {
         DocumentResult &result = results[static_cast<std::size_t>(document->ordinal - 1)];
         result = {};
         const auto own = references_of(&call, *document, given, resolved);
+        call.resolved_at = resolved_at; // a document before this one may have resolved its own again
         const Outcome outcome = reconcile(&call, document->parent, own);
         record_document(static_cast<StatPath>(outcome.path), document_count(outcome));
         const auto invalid =

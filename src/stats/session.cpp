@@ -7,7 +7,18 @@ namespace dms_refs {
 
 const StatStorage *stat_storage = &session_statistics;
 
+core::CallCounters *new_counters() {
+    return static_cast<core::CallCounters *>(
+        MemoryContextAllocExtended(TopMemoryContext, sizeof(core::CallCounters), MCXT_ALLOC_ZERO | MCXT_ALLOC_NO_OOM));
+}
+
 namespace {
+
+// The counters lie outside of the hash table: it allocates its entries by the dozen.
+struct Own {
+    StatKey key;
+    core::CallCounters *counters;
+};
 
 HTAB *table = nullptr;
 
@@ -15,17 +26,17 @@ core::CallCounters *session_counters(const StatKey &key) {
     if (table == nullptr) {
         HASHCTL control = {};
         control.keysize = sizeof(StatKey);
-        control.entrysize = sizeof(StatEntry);
+        control.entrysize = sizeof(Own);
         control.hcxt = TopMemoryContext;
         table = hash_create("dms_refs statistics of this session", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
     }
     bool found;
-    auto *entry = static_cast<StatEntry *>(hash_search(table, &key, HASH_ENTER_NULL, &found));
-    if (entry == nullptr)
+    auto *own = static_cast<Own *>(hash_search(table, &key, HASH_ENTER_NULL, &found));
+    if (own == nullptr)
         return nullptr;
-    if (!found)
-        memset(static_cast<void *>(&entry->counters), 0, sizeof entry->counters);
-    return &entry->counters;
+    if (!found || own->counters == nullptr)
+        own->counters = new_counters();
+    return own->counters;
 }
 
 std::span<StatEntry> session_entries(MemoryContext context) {
@@ -35,9 +46,10 @@ std::span<StatEntry> session_entries(MemoryContext context) {
     HASH_SEQ_STATUS scan;
     hash_seq_init(&scan, table);
     std::size_t n = 0;
-    while (auto *entry = static_cast<StatEntry *>(hash_seq_search(&scan)))
-        entries[n++] = *entry;
-    return entries;
+    while (const auto *own = static_cast<Own *>(hash_seq_search(&scan)))
+        if (own->counters != nullptr)
+            entries[n++] = {own->key, *own->counters};
+    return entries.first(n);
 }
 
 void session_reset(Oid relation) {
@@ -45,11 +57,11 @@ void session_reset(Oid relation) {
         return;
     HASH_SEQ_STATUS scan;
     hash_seq_init(&scan, table);
-    while (auto *entry = static_cast<StatEntry *>(hash_seq_search(&scan))) {
-        if (OidIsValid(relation) && entry->key.relation != relation)
+    while (const auto *own = static_cast<Own *>(hash_seq_search(&scan))) {
+        if (own->counters == nullptr || (OidIsValid(relation) && own->key.relation != relation))
             continue;
-        entry->counters.clear();
-        entry->counters.reset = GetCurrentTimestamp();
+        own->counters->clear();
+        own->counters->reset = GetCurrentTimestamp();
     }
 }
 

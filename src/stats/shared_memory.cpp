@@ -50,7 +50,7 @@ struct Pending {
     uint32 generation;
     bool dirty;
     Pending *next_dirty;
-    core::CallCounters counters;
+    core::CallCounters *counters; // outside of the hash table, which allocates its entries by the dozen
 };
 
 struct Drop {
@@ -169,6 +169,10 @@ core::CallCounters *shared_counters(const StatKey &key) {
         pending->key = key;
         pending->slot = -1;
     }
+    if (pending->counters == nullptr)
+        pending->counters = new_counters();
+    if (pending->counters == nullptr)
+        return nullptr;
     if (pending->slot < 0)
         take_slot(pending);
     if (pending->slot < 0) {
@@ -180,7 +184,7 @@ core::CallCounters *shared_counters(const StatKey &key) {
         pending->next_dirty = dirty;
         dirty = pending;
     }
-    return &pending->counters;
+    return pending->counters;
 }
 
 void shared_missed() {
@@ -193,7 +197,7 @@ bool merge_into_slot(const Pending &pending) {
     SpinLockAcquire(&slot->lock);
     const bool ours = slot->generation == pending.generation && slot->key == pending.key;
     if (ours)
-        slot->counters.merge(pending.counters);
+        slot->counters.merge(*pending.counters);
     SpinLockRelease(&slot->lock);
     return ours;
 }
@@ -203,13 +207,13 @@ void flush() {
         Pending *pending = dirty;
         dirty = pending->next_dirty;
         pending->dirty = false;
-        if (!pending->counters.empty() && !merge_into_slot(*pending)) {
+        if (!pending->counters->empty() && !merge_into_slot(*pending)) {
             // It was reset, and given to another key when the table was full.
             take_slot(pending);
             if (pending->slot < 0 || !merge_into_slot(*pending))
                 shared_missed();
         }
-        pending->counters.clear();
+        pending->counters->clear();
     }
     forget_counters();
 }
@@ -287,7 +291,7 @@ std::span<StatEntry> shared_entries(MemoryContext context) {
     for (const Pending *pending = dirty; pending != nullptr; pending = pending->next_dirty)
         for (StatEntry &entry : entries.first(n))
             if (entry.key == pending->key)
-                entry.counters.merge(pending->counters);
+                entry.counters.merge(*pending->counters);
     return entries.first(n);
 }
 
@@ -297,7 +301,7 @@ void shared_reset(Oid relation) {
     };
     for (Pending *pending = dirty; pending != nullptr; pending = pending->next_dirty)
         if (meant(pending->key))
-            pending->counters.clear();
+            pending->counters->clear();
     const TimestampTz now = GetCurrentTimestamp();
     LWLockAcquire(shared->lock, LW_SHARED);
     for (int i = 0; i < settings.stats_max; ++i) {

@@ -72,6 +72,9 @@ struct StatStorage {
 extern const StatStorage *stat_storage;
 extern const StatStorage session_statistics;
 
+// For the life of the backend; NULL where there is no memory.
+core::CallCounters *new_counters();
+
 // Called by a way whose counters have moved.
 void forget_counters();
 

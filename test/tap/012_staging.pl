@@ -92,7 +92,7 @@ is($node->safe_psql('postgres', 'SELECT written()'), $before, 'and no catalog ro
 
 # --- memory ---
 my $session = $node->background_psql('postgres');
-my $memory = q{SELECT count(*) || ' contexts, ' || sum(total_bytes) || ' bytes' FROM pg_backend_memory_contexts WHERE name LIKE 'dms_refs sta%'};
+my $memory = q{SELECT count(*) || ' contexts, ' || sum(total_bytes) || ' bytes' FROM pg_backend_memory_contexts WHERE name LIKE 'dms_refs stag%'};
 $session->query_safe('CALL cycle(20, 2)');
 my $at_first = $session->query_safe($memory);
 my ($all) = $session->query_safe('SELECT sum(total_bytes) FROM pg_backend_memory_contexts');
