@@ -1,10 +1,10 @@
 // Statistics as a kind of the server's own cumulative statistics: PostgreSQL 18 and later.
 //
-// State: an entry of the server's shared hash table a key, with counters behind its lock; in a backend, the pending
-// counters that the server keeps beside its reference to the entry. Pending counters are merged when the server flushes
-// all of its statistics: at the end of a transaction, at most once a second, when a session goes idle, and when it
-// ends. Dropping is transactional and replicated, as for the server's own statistics. Locking: an entry's lock while it
-// is merged or copied. On error: counters of a call that failed are kept, like the server's.
+// State: an entry of the server's shared hash table a key, and one a relation, with counters behind its lock; in a
+// backend, the pending counters that the server keeps beside its reference to the entry. Pending counters are merged
+// when the server flushes all of its statistics: at the end of a transaction, at most once a second, when a session
+// goes idle, and when it ends. Dropping is transactional and replicated, as for the server's own statistics. Locking:
+// an entry's lock while it is merged or copied. On error: counters of a call that failed are kept, like the server's.
 #include "stats/statistics.hpp"
 
 #if PG_VERSION_NUM >= 180000
@@ -55,8 +55,16 @@ void reset_timestamp(PgStatShared_Common *header, TimestampTz when) {
     reinterpret_cast<SharedEntry *>(header)->counters.reset = when;
 }
 
+// An entry without counters that says that a relation has others, so that dropping one without takes a single look.
+uint64 mark_of(Oid relation) {
+    return static_cast<uint64>(relation) << 32;
+}
+
 core::CallCounters *kind_counters(const StatKey &key) {
-    PgStat_EntryRef *entry = pgstat_prep_pending_entry(kind, key.database, object_of(key), nullptr);
+    bool created = false;
+    PgStat_EntryRef *entry = pgstat_prep_pending_entry(kind, key.database, object_of(key), &created);
+    if (created)
+        (void)pgstat_get_entry_ref(kind, key.database, mark_of(key.relation), true, nullptr);
     return static_cast<core::CallCounters *>(entry->pending);
 }
 
@@ -65,7 +73,8 @@ template <class Each> void visit(Each each) {
     dshash_seq_status scan;
     dshash_seq_init(&scan, pgStatLocal.shared_hash, false);
     while (auto *entry = static_cast<PgStatShared_HashEntry *>(dshash_seq_next(&scan)))
-        if (!entry->dropped && entry->key.kind == kind)
+        if (!entry->dropped && entry->key.kind == kind &&
+            key_of(entry->key.dboid, entry->key.objid).function != Function::none)
             each(*entry);
     dshash_seq_term(&scan);
 }
@@ -112,8 +121,9 @@ void kind_reset(Oid relation) {
 // Looks each possible entry up instead of going through all of the server's statistics. A dropped database's
 // entries are the server's to drop.
 void kind_dropped(Oid database, Oid relation) {
-    if (!OidIsValid(relation))
+    if (!OidIsValid(relation) || pgstat_get_entry_ref(kind, database, mark_of(relation), false, nullptr) == nullptr)
         return;
+    pgstat_drop_transactional(kind, database, mark_of(relation));
     for (int function = 1; function < static_cast<int>(Function::count); ++function) {
         for (int path = 0; path < core::stat_paths; ++path) {
             for (const bool by_sql : {false, true}) {

@@ -34,6 +34,7 @@ struct Slot {
 struct Shared {
     LWLock *lock;
     int used;
+    int end; // slots from here on were never used
     pg_atomic_uint64 not_recorded;
     pg_atomic_flag warned;
     Slot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -87,7 +88,7 @@ void clear_slot(Slot *slot) {
 
 // Removes the slots that a condition names. The lock must be held exclusively.
 template <class Condition> void free_slots(Condition condition) {
-    for (int i = 0; i < settings.stats_max && shared->used > 0; ++i) {
+    for (int i = 0; i < shared->end && shared->used > 0; ++i) {
         Slot *slot = &shared->slots[i];
         if (!OidIsValid(slot->key.database) || !condition(*slot))
             continue;
@@ -121,6 +122,7 @@ int find_slot(const StatKey &key, bool make) {
         return -1;
     entry->slot = free;
     ++shared->used;
+    shared->end = Max(shared->end, free + 1);
     Slot *slot = &shared->slots[free];
     SpinLockAcquire(&slot->lock);
     clear_slot(slot);
@@ -263,7 +265,7 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId, SubTransactionI
 void shared_dropped(Oid database, Oid relation) {
     bool known = false;
     LWLockAcquire(shared->lock, LW_SHARED);
-    for (int i = 0; i < settings.stats_max && !known; ++i) {
+    for (int i = 0; i < shared->end && !known; ++i) {
         const StatKey &key = shared->slots[i].key;
         known = key.database == database && (!OidIsValid(relation) || key.relation == relation);
     }
@@ -276,10 +278,10 @@ void shared_dropped(Oid database, Oid relation) {
 }
 
 std::span<StatEntry> shared_entries(MemoryContext context) {
-    const auto entries = allocate<StatEntry>(context, static_cast<std::size_t>(settings.stats_max));
     std::size_t n = 0;
     LWLockAcquire(shared->lock, LW_SHARED);
-    for (int i = 0; i < settings.stats_max; ++i) {
+    const auto entries = allocate<StatEntry>(context, static_cast<std::size_t>(shared->used));
+    for (int i = 0; i < shared->end; ++i) {
         Slot *slot = &shared->slots[i];
         if (!OidIsValid(slot->key.database))
             continue;
@@ -304,7 +306,7 @@ void shared_reset(Oid relation) {
             pending->counters->clear();
     const TimestampTz now = GetCurrentTimestamp();
     LWLockAcquire(shared->lock, LW_SHARED);
-    for (int i = 0; i < settings.stats_max; ++i) {
+    for (int i = 0; i < shared->end; ++i) {
         Slot *slot = &shared->slots[i];
         if (!meant(slot->key))
             continue;
@@ -376,7 +378,7 @@ void save(int code, Datum) {
     const FileHeader header = {file_magic, PG_VERSION_NUM / 10000, sizeof(StatEntry),
                                static_cast<uint32>(shared->used)};
     bool written = file != nullptr && fwrite(&header, sizeof header, 1, file) == 1;
-    for (int i = 0; written && i < settings.stats_max; ++i) {
+    for (int i = 0; written && i < shared->end; ++i) {
         const Slot &slot = shared->slots[i];
         if (OidIsValid(slot.key.database)) {
             const StatEntry entry = {slot.key, slot.counters};
