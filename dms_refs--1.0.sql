@@ -471,14 +471,13 @@ CREATE AGGREGATE @extschema@.histogram_sum(bigint[]) (
 
 -- A table's name is only known in its own database.
 CREATE VIEW @extschema@.stat_calls AS
-SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+SELECT d.datname, e.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN e.relid::pg_catalog.regclass END AS relation,
        e.function, e.path, e.engine, e.calls, e.documents,
        e.given, e.read, e.inserted, e.updated, e.deleted, e.kept, e.invalid,
        e.total_time, e.min_time, e.max_time, e.mean_time, e.stddev_time, e.resolve_time, e.read_time, e.apply_time,
        e.wal_records, e.wal_fpi, e.wal_bytes, e.shared_blks_hit, e.shared_blks_read, e.shared_blks_dirtied,
        e.first_call, e.last_call, e.stats_reset
 FROM @extschema@.stat_entries() e
-CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
 LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid;
 
 CREATE VIEW @extschema@.stat_paths AS
@@ -489,7 +488,7 @@ SELECT s.datname, s.relid, s.relation, s.calls, s.fast_calls, s.full_calls,
        s.full_wal_bytes::float8 / NULLIF(s.full_calls, 0) AS wal_bytes_per_full_call,
        s.equal_count_unchanged, s.equal_count_changed, s.different_count
 FROM (
-    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+    SELECT d.datname, e.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN e.relid::pg_catalog.regclass END AS relation,
            sum(e.calls)::bigint AS calls,
            COALESCE(sum(e.calls) FILTER (WHERE e.path = 'unchanged'), 0)::bigint AS fast_calls,
            COALESCE(sum(e.calls) FILTER (WHERE e.path IN ('pure_insert', 'insert_only', 'delete_only', 'mixed')), 0)::bigint AS full_calls,
@@ -501,7 +500,6 @@ FROM (
            sum(e.same_size_changed)::bigint AS equal_count_changed,
            sum(e.other_size)::bigint AS different_count
     FROM @extschema@.stat_entries() e
-    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
     LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
     WHERE e.function IN ('insert_references', 'sync_references', 'sync_references_batch', 'apply_resolved_references')
     GROUP BY 1, 2, 3) s;
@@ -516,10 +514,9 @@ SELECT s.datname, s.relid, s.relation, s.path, s.calls,
        @extschema@.histogram_percentile(s.latency, 0.999, 0.000125) AS p999,
        s.max, s.latency AS histogram
 FROM (
-    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation, e.path,
+    SELECT d.datname, e.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN e.relid::pg_catalog.regclass END AS relation, e.path,
            sum(e.calls)::bigint AS calls, max(e.max_time) AS max, @extschema@.histogram_sum(e.latency) AS latency
     FROM @extschema@.stat_entries() e
-    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
     LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
     WHERE e.calls > 0
     GROUP BY 1, 2, 3, 4) s;
@@ -534,11 +531,10 @@ SELECT s.datname, s.relid, s.relation, s.documents,
        @extschema@.histogram_percentile(s.change_size, 1) AS change_size_max,
        s.set_size AS set_size_histogram, s.change_size AS change_size_histogram
 FROM (
-    SELECT d.datname, e.relid, CASE WHEN e.datid = c.db THEN e.relid::pg_catalog.regclass END AS relation,
+    SELECT d.datname, e.relid, CASE WHEN d.datname = pg_catalog.current_database() THEN e.relid::pg_catalog.regclass END AS relation,
            sum(e.same_size_unchanged + e.same_size_changed + e.other_size)::bigint AS documents,
            @extschema@.histogram_sum(e.set_size) AS set_size, @extschema@.histogram_sum(e.change_size) AS change_size
     FROM @extschema@.stat_entries() e
-    CROSS JOIN (SELECT oid AS db FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) c
     LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
     GROUP BY 1, 2, 3
     HAVING sum(e.same_size_unchanged + e.same_size_changed + e.other_size) > 0) s;

@@ -42,10 +42,7 @@ void add_document(DocumentCount *sum, const DocumentCount &document) noexcept {
     sum->given += document.given;
     sum->stored += document.stored;
     sum->invalid += document.invalid;
-    sum->changes.inserted += document.changes.inserted;
-    sum->changes.updated += document.changes.updated;
-    sum->changes.deleted += document.changes.deleted;
-    sum->changes.kept += document.changes.kept;
+    sum->changes.add(document.changes);
 }
 
 void CallCounters::add_document(const DocumentCount &document) noexcept {

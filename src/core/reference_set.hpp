@@ -83,6 +83,13 @@ struct Counts {
 
     bool unchanged() const noexcept { return inserted == 0 && updated == 0 && deleted == 0; }
     std::int32_t stored() const noexcept { return updated + deleted + kept; }
+
+    void add(const Counts &other) noexcept {
+        inserted += other.inserted;
+        updated += other.updated;
+        deleted += other.deleted;
+        kept += other.kept;
+    }
 };
 
 enum class CallPath : std::uint8_t { unchanged, pure_insert, insert_only, delete_only, mixed, invalid };

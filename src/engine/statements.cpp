@@ -106,11 +106,7 @@ void free_retired() {
 SPIPlanPtr plan_of(const Store &store, Statement statement) {
     free_retired();
     if (plans == nullptr) {
-        HASHCTL control = {};
-        control.keysize = sizeof(PlanKey);
-        control.entrysize = sizeof(PlanEntry);
-        control.hcxt = CacheMemoryContext;
-        plans = hash_create("dms_refs plans", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+        plans = make_table(CacheMemoryContext, "dms_refs plans", sizeof(PlanKey), sizeof(PlanEntry));
     }
     const PlanKey key = {store.entry, static_cast<uint64>(statement)};
     bool found;

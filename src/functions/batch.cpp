@@ -87,10 +87,7 @@ CallPath path_of_all(std::span<const DocumentResult> results) {
     for (const DocumentResult &result : results) {
         if (result.path == CallPath::invalid)
             return CallPath::invalid;
-        sum.inserted += result.counts.inserted;
-        sum.updated += result.counts.updated;
-        sum.deleted += result.counts.deleted;
-        sum.kept += result.counts.kept;
+        sum.add(result.counts);
     }
     return path_of(sum);
 }

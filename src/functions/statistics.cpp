@@ -3,6 +3,7 @@
 // Rows are of tables that the caller may read; pg_read_all_stats sees all. State, locking: those of src/stats.
 #include "stats/statistics.hpp"
 
+#include "engine/statements.hpp"
 #include "functions/results.hpp"
 #include "stats/progress.hpp"
 
@@ -36,13 +37,13 @@ void say_once_if_not_preloaded() {
                      errhint("Add it and restart the server to count the calls of all sessions.")));
 }
 
+Datum array_of_counts(std::span<const int64> counts) {
+    return array_of(CurrentMemoryContext, counts, INT8OID, [](int64 count) { return Int64GetDatum(count); });
+}
+
+// Without the empty end: a histogram's length says nothing.
 template <std::size_t Buckets> Datum array_of_counts(const Histogram<Buckets> &histogram) {
-    // Without the empty end: a histogram's length says nothing.
-    Datum values[Buckets];
-    const int n = static_cast<int>(histogram.end);
-    for (int i = 0; i < n; ++i)
-        values[i] = Int64GetDatum(histogram.counts[i]);
-    return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+    return array_of_counts(std::span<const int64>(histogram.counts, histogram.end));
 }
 
 void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
@@ -116,53 +117,46 @@ std::span<const int64> histogram_argument(FunctionCallInfo fcinfo, int argument)
 Datum add_histograms(FunctionCallInfo fcinfo, int64 sign) {
     const auto a = histogram_argument(fcinfo, 0);
     const auto b = histogram_argument(fcinfo, 1);
-    const auto sum = allocate<Datum>(CurrentMemoryContext, Max(a.size(), b.size()));
+    const auto sum = allocate<int64>(CurrentMemoryContext, Max(a.size(), b.size()));
     for (std::size_t i = 0; i < sum.size(); ++i)
-        sum[i] = Int64GetDatum((i < a.size() ? a[i] : 0) + sign * (i < b.size() ? b[i] : 0));
-    return PointerGetDatum(
-        construct_array(sum.data(), static_cast<int>(sum.size()), INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+        sum[i] = (i < a.size() ? a[i] : 0) + sign * (i < b.size() ? b[i] : 0);
+    return array_of_counts(sum);
+}
+
+// Calls put for each entry that the caller may see and that has counted something: of stages, or of calls.
+template <class Put> Datum put_entries(FunctionCallInfo fcinfo, bool of_stages, Put put) {
+    say_once_if_not_preloaded();
+    ReturnSetInfo *set = begin_set(fcinfo);
+    const bool everything = sees_everything();
+    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
+        CHECK_FOR_INTERRUPTS();
+        if (!entry.counters.empty() && (entry.key.function == Function::staging) == of_stages &&
+            (everything || may_see(entry.key.database, entry.key.relation)))
+            put(set, entry);
+    }
+    return static_cast<Datum>(0);
+}
+
+void put_staged(ReturnSetInfo *set, const StatEntry &entry) {
+    const StagingCount &count = entry.counters.staging;
+    const Datum values[] = {
+        ObjectIdGetDatum(entry.key.database), ObjectIdGetDatum(entry.key.relation),     Int64GetDatum(count.rows),
+        Int64GetDatum(count.bytes),           Int64GetDatum(count.peak_bytes),          Int64GetDatum(count.overflows),
+        Int64GetDatum(count.discards),        TimestampTzGetDatum(entry.counters.reset)};
+    bool nulls[lengthof(values)] = {};
+    nulls[7] = entry.counters.reset == 0;
+    put_row(set, values, nulls);
 }
 
 } // namespace
 } // namespace dms_refs
 
 DMS_REFS_FUNCTION(dms_refs_stat_entries) {
-    using namespace dms_refs;
-    say_once_if_not_preloaded();
-    ReturnSetInfo *set = begin_set(fcinfo);
-    const bool everything = sees_everything();
-    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
-        CHECK_FOR_INTERRUPTS();
-        if (!entry.counters.empty() && entry.key.function != Function::staging &&
-            (everything || may_see(entry.key.database, entry.key.relation)))
-            put_entry(set, entry);
-    }
-    return static_cast<Datum>(0);
+    return dms_refs::put_entries(fcinfo, false, dms_refs::put_entry);
 }
 
 DMS_REFS_FUNCTION(dms_refs_stat_staged) {
-    using namespace dms_refs;
-    say_once_if_not_preloaded();
-    ReturnSetInfo *set = begin_set(fcinfo);
-    const bool everything = sees_everything();
-    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
-        if (entry.counters.empty() || entry.key.function != Function::staging ||
-            !(everything || may_see(entry.key.database, entry.key.relation)))
-            continue;
-        const core::StagingCount &count = entry.counters.staging;
-        const Datum values[] = {ObjectIdGetDatum(entry.key.database),
-                                ObjectIdGetDatum(entry.key.relation),
-                                Int64GetDatum(count.rows),
-                                Int64GetDatum(count.bytes),
-                                Int64GetDatum(count.peak_bytes),
-                                Int64GetDatum(count.overflows),
-                                Int64GetDatum(count.discards),
-                                TimestampTzGetDatum(entry.counters.reset)};
-        bool nulls[lengthof(values)] = {};
-        nulls[7] = entry.counters.reset == 0;
-        put_row(set, values, nulls);
-    }
-    return static_cast<Datum>(0);
+    return dms_refs::put_entries(fcinfo, true, dms_refs::put_staged);
 }
 
 DMS_REFS_FUNCTION(dms_refs_stat_running) {
@@ -188,14 +182,12 @@ DMS_REFS_FUNCTION(dms_refs_stat_running) {
 
 DMS_REFS_FUNCTION(dms_refs_stat_status) {
     using namespace dms_refs;
-    TupleDesc row_type;
-    if (get_call_result_type(fcinfo, nullptr, &row_type) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "stat_status must return a row");
+    static TupleDesc row_type = nullptr;
     const StatStatus status = stat_storage->status();
     Datum values[] = {CStringGetTextDatum(status.storage), Int64GetDatum(status.entries),
                       Int64GetDatum(status.max_entries), Int64GetDatum(status.not_recorded)};
     bool nulls[] = {false, false, status.max_entries == 0, false};
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type), values, nulls)));
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result_type(fcinfo, &row_type), values, nulls)));
 }
 
 DMS_REFS_FUNCTION(dms_refs_stat_reset) {

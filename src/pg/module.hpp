@@ -37,6 +37,17 @@ template <class T> std::span<T> allocate(MemoryContext context, std::size_t n) {
     return {static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * (n == 0 ? 1 : n))), n};
 }
 
+// A hash table in a memory context, its keys compared as bytes, or as strings with HASH_STRINGS. hash_create makes it
+// a context of its own below, and allocates entries by the dozen: large ones belong outside.
+inline HTAB *make_table(MemoryContext context, const char *name, Size key_size, Size entry_size,
+                        int key_kind = HASH_BLOBS) {
+    HASHCTL control = {};
+    control.keysize = key_size;
+    control.entrysize = entry_size;
+    control.hcxt = context;
+    return hash_create(name, 32, &control, HASH_ELEM | HASH_CONTEXT | key_kind);
+}
+
 } // namespace dms_refs
 
 // An SQL-callable function: C linkage, exported, and registered with the function manager.

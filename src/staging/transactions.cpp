@@ -28,11 +28,7 @@ void prepare() {
         return;
     if (root == nullptr)
         root = AllocSetContextCreate(TopMemoryContext, "dms_refs staging", ALLOCSET_SMALL_SIZES);
-    HASHCTL control = {};
-    control.keysize = sizeof(Oid);
-    control.entrysize = sizeof(Stage);
-    control.hcxt = root;
-    stages = hash_create("dms_refs stages", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    stages = make_table(root, "dms_refs stages", sizeof(Oid), sizeof(Stage));
 }
 
 // --- contents and marks -----------------------------------------------------------------------------

@@ -99,8 +99,8 @@ void begin_recording(Recording *recording, Function function) {
     recording->outer = innermost;
     recording->function = function;
     recording->path = StatPath::read;
-    recording->counted = settings.track == track_all || (settings.track == track_top && innermost == nullptr) ||
-                         (innermost == nullptr && (settings.log_calls || explaining()));
+    recording->tracked = settings.track == track_all || (settings.track == track_top && innermost == nullptr);
+    recording->counted = recording->tracked || (innermost == nullptr && (settings.log_calls || explaining()));
     recording->timed = settings.track_timing || explaining();
     innermost = recording;
     if (!recording->counted)
@@ -122,7 +122,7 @@ void end_recording(Recording *recording, bool failed) {
     if (failed)
         recording->path = StatPath::error;
     const CallCost cost = cost_of(*recording, now);
-    if (settings.track == track_all || (settings.track == track_top && innermost == nullptr)) {
+    if (recording->tracked) {
         if (CallCounters *counters = counters_of(*recording, recording->path))
             counters->add_call(cost, recording->started);
         else
@@ -174,7 +174,7 @@ void record_document(StatPath path, const DocumentCount &document) {
     recording->done += document.given;
     if (recording->function == Function::sync_references_batch)
         show(recording);
-    if (settings.track == track_none)
+    if (!recording->tracked)
         return;
     if (CallCounters *counters = counters_of(*recording, path))
         counters->add_document(document);
@@ -186,7 +186,7 @@ void record_lookups(std::size_t given, std::size_t invalid) {
         return;
     recording->sum.given += static_cast<int64>(given);
     recording->sum.invalid += static_cast<int64>(invalid);
-    if (settings.track == track_none)
+    if (!recording->tracked)
         return;
     if (CallCounters *counters = counters_of(*recording, StatPath::read)) {
         counters->given += static_cast<int64>(given);

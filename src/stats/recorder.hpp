@@ -11,7 +11,8 @@ namespace dms_refs {
 struct Recording {
     Recording *outer;
     Function function;
-    bool counted; // false: only keeps a nested call's numbers from those around it
+    bool tracked; // for the statistics; as the setting was when the call began
+    bool counted; // also for the log or an EXPLAIN; false: only keeps a nested call's numbers from those around it
     bool timed;   // by phase, too
     bool by_sql;
     core::StatPath path;

@@ -24,11 +24,7 @@ HTAB *table = nullptr;
 
 core::CallCounters *session_counters(const StatKey &key) {
     if (table == nullptr) {
-        HASHCTL control = {};
-        control.keysize = sizeof(StatKey);
-        control.entrysize = sizeof(Own);
-        control.hcxt = TopMemoryContext;
-        table = hash_create("dms_refs statistics of this session", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+        table = make_table(TopMemoryContext, "dms_refs statistics of this session", sizeof(StatKey), sizeof(Own));
     }
     bool found;
     auto *own = static_cast<Own *>(hash_search(table, &key, HASH_ENTER_NULL, &found));

@@ -156,11 +156,7 @@ void take_slot(Pending *pending) {
 
 core::CallCounters *shared_counters(const StatKey &key) {
     if (pendings == nullptr) {
-        HASHCTL control = {};
-        control.keysize = sizeof(StatKey);
-        control.entrysize = sizeof(Pending);
-        control.hcxt = TopMemoryContext;
-        pendings = hash_create("dms_refs pending statistics", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+        pendings = make_table(TopMemoryContext, "dms_refs pending statistics", sizeof(StatKey), sizeof(Pending));
     }
     bool found;
     auto *pending = static_cast<Pending *>(hash_search(pendings, &key, HASH_ENTER_NULL, &found));
@@ -205,6 +201,8 @@ bool merge_into_slot(const Pending &pending) {
 }
 
 void flush() {
+    if (dirty == nullptr)
+        return;
     while (dirty != nullptr) {
         Pending *pending = dirty;
         dirty = pending->next_dirty;

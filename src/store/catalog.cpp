@@ -77,14 +77,6 @@ void name_changed(Datum, int cache, uint32) {
         entry->valid = false;
 }
 
-HTAB *make_table(const char *name, Size key_size, Size entry_size, int flags) {
-    HASHCTL control = {};
-    control.keysize = key_size;
-    control.entrysize = entry_size;
-    control.hcxt = cache_context;
-    return hash_create(name, 32, &control, HASH_ELEM | HASH_CONTEXT | flags);
-}
-
 void prepare_cache() {
     if (stores != nullptr)
         return;
@@ -92,8 +84,8 @@ void prepare_cache() {
         CreateCacheMemoryContext();
     if (cache_context == nullptr)
         cache_context = AllocSetContextCreate(CacheMemoryContext, "dms_refs stores", ALLOCSET_SMALL_SIZES);
-    drop_ins = make_table("dms_refs drop-in functions", sizeof(Oid), sizeof(DropInEntry), HASH_BLOBS);
-    stores = make_table("dms_refs stores", NAMEDATALEN, sizeof(StoreEntry), HASH_STRINGS);
+    drop_ins = make_table(cache_context, "dms_refs drop-in functions", sizeof(Oid), sizeof(DropInEntry));
+    stores = make_table(cache_context, "dms_refs stores", NAMEDATALEN, sizeof(StoreEntry), HASH_STRINGS);
 }
 
 Relation open_config_table() {
@@ -206,7 +198,7 @@ StoreEntry *store_entry(const char *name) {
                         errhint("The view dms_refs.stores lists the stores of this database; "
                                 "dms_refs.create_store and dms_refs.register_store make one.")));
     if (entry == nullptr) {
-        HTAB *leaves = make_table("dms_refs leaves", sizeof(Oid), sizeof(LeafEntry), HASH_BLOBS);
+        HTAB *leaves = make_table(cache_context, "dms_refs leaves", sizeof(Oid), sizeof(LeafEntry));
         bool found;
         entry = static_cast<StoreEntry *>(hash_search(stores, NameStr(key), HASH_ENTER, &found));
         entry->leaves = leaves;
@@ -216,7 +208,7 @@ StoreEntry *store_entry(const char *name) {
     }
     for (RootEntry &root : entry->roots)
         if (root.keys == nullptr)
-            root.keys = make_table("dms_refs partition keys", sizeof(int16), sizeof(KeyEntry), HASH_BLOBS);
+            root.keys = make_table(cache_context, "dms_refs partition keys", sizeof(int16), sizeof(KeyEntry));
     entry->store = fresh;
     forget_tables(entry);
     entry->valid = true;
