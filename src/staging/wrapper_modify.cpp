@@ -15,9 +15,8 @@ struct ModifyState {
     Relation relation;
     Stage *stage;
     CommandId command;
-    AttrNumber address;   // junk attribute: ctid
-    bool skip_duplicates; // ON CONFLICT DO NOTHING
-    bool copy;
+    AttrNumber address;        // junk attribute: ctid
+    bool skip_duplicates;      // ON CONFLICT DO NOTHING
     MemoryContext row_context; // reset for each row
     std::span<Datum> values;
     core::StagingCount added; // rows and bytes of this statement
@@ -54,7 +53,6 @@ void begin_insert(ModifyTableState *node, ResultRelInfo *info) {
     const auto *plan = reinterpret_cast<ModifyTable *>(node->ps.plan);
     ModifyState *state =
         prepare(node->ps.state, info, plan != nullptr ? node->ps.state->es_output_cid : GetCurrentCommandId(true));
-    state->copy = plan == nullptr;
     state->skip_duplicates = plan != nullptr && plan->onConflictAction == ONCONFLICT_NOTHING;
 }
 
@@ -135,37 +133,12 @@ void check(EState *estate, ResultRelInfo *info, TupleTableSlot *slot) {
         ExecPartitionCheck(info, slot, estate, true);
 }
 
+// Rows come one by one, also from COPY: for a batch the server (16 and later) makes a tuple of each row, which would
+// only be taken apart again, and that costs more than the call. So an error names its line, too.
 TupleTableSlot *insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *) {
     auto *state = static_cast<ModifyState *>(info->ri_FdwState);
     check(estate, info, slot);
     return add(state, slot) ? slot : nullptr;
-}
-
-TupleTableSlot **insert_batch(EState *estate, ResultRelInfo *info, TupleTableSlot **slots, TupleTableSlot **,
-                              int *count) {
-    auto *state = static_cast<ModifyState *>(info->ri_FdwState);
-    for (int i = 0; i < *count; ++i) {
-        check(estate, info, slots[i]);
-        add(state, slots[i]);
-    }
-    return slots;
-}
-
-// Batches are for COPY (16 and later): it fills them anyway, where INSERT would copy each row into them. Rows one by
-// one where somebody looks at each (at what it returns, or at the table in between), and where one may be refused: then
-// the error names its line.
-int batch_size(ResultRelInfo *info) {
-    constexpr int rows = 1000; // as COPY buffers
-    const auto *state = static_cast<ModifyState *>(info->ri_FdwState);
-    const TriggerDesc *triggers = info->ri_TrigDesc;
-    const TupleConstr *constraints = RelationGetDescr(info->ri_RelationDesc)->constr;
-    if (state == nullptr || !state->copy || state->stage->definition->key.count > 0 ||
-        (constraints != nullptr && (constraints->num_check > 0 || constraints->has_not_null)) ||
-        info->ri_RelationDesc->rd_rel->relispartition || info->ri_projectReturning != nullptr ||
-        info->ri_WithCheckOptions != NIL ||
-        (triggers != nullptr && (triggers->trig_insert_before_row || triggers->trig_insert_after_row)))
-        return 1;
-    return rows;
 }
 
 // The version that a plan's row came from. NULL: this command has changed it already, as happens to a row that a join
@@ -252,8 +225,6 @@ void set_modify_functions(FdwRoutine *routine) {
     routine->BeginForeignModify = begin;
     routine->BeginForeignInsert = begin_insert;
     routine->ExecForeignInsert = insert;
-    routine->ExecForeignBatchInsert = insert_batch;
-    routine->GetForeignModifyBatchSize = batch_size;
     routine->ExecForeignUpdate = update;
     routine->ExecForeignDelete = remove;
     routine->EndForeignModify = end;

@@ -5,7 +5,8 @@ namespace dms_refs {
 
 namespace {
 
-struct Slot {
+// Each in cache lines of its own: neighbours write theirs at every call.
+struct alignas(PG_CACHE_LINE_SIZE) Slot {
     uint32 changes; // odd while it is being written
     Running running;
 };
@@ -35,6 +36,11 @@ void startup() {
     LWLockRelease(AddinShmemInitLock);
 }
 
+volatile Slot *own_slot() {
+    const int number = compat::my_proc_number();
+    return slots == nullptr || number >= MaxBackends ? nullptr : &slots[number];
+}
+
 } // namespace
 
 void preload_progress() {
@@ -45,15 +51,27 @@ void preload_progress() {
 }
 
 void publish(const Running &running) {
-    const int number = compat::my_proc_number();
-    if (slots == nullptr || number >= MaxBackends)
+    volatile Slot *slot = own_slot();
+    if (slot == nullptr)
         return;
-    volatile Slot *slot = &slots[number];
     slot->changes = slot->changes + 1;
     pg_write_barrier();
     *const_cast<Running *>(&slot->running) = running;
     pg_write_barrier();
     slot->changes = slot->changes + 1;
+}
+
+// One member that is written at once leaves the others as true as they were: it needs no change count.
+void publish_phase(core::Phase phase) {
+    volatile Slot *slot = own_slot();
+    if (slot != nullptr)
+        slot->running.phase = phase;
+}
+
+void publish_nothing() {
+    volatile Slot *slot = own_slot();
+    if (slot != nullptr)
+        slot->running.pid = 0;
 }
 
 std::span<Running> running_calls(MemoryContext context) {

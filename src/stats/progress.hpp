@@ -21,8 +21,10 @@ struct Running {
 
 void preload_progress();
 
-// Replaces what this backend publishes.
+// Replaces what this backend publishes: all of it, or the phase; or the call has ended.
 void publish(const Running &running);
+void publish_phase(core::Phase phase);
+void publish_nothing();
 
 std::span<Running> running_calls(MemoryContext context);
 

@@ -27,6 +27,17 @@ int64 now_ns() {
     return static_cast<int64>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
+// The time of day at a time of the monotonic clock, which every call reads anyway. The two are compared once a second.
+TimestampTz time_of_day(int64 now) {
+    static int64 compared = 0;
+    static TimestampTz then = 0;
+    if (compared == 0 || now - compared > 1'000'000'000) {
+        compared = now;
+        then = GetCurrentTimestamp();
+    }
+    return then + (now - compared) / 1000;
+}
+
 CallCounters *counters_of(const StatKey &key) {
     const std::size_t hash = key.relation * 31U + static_cast<std::size_t>(key.path) * 7U +
                              static_cast<std::size_t>(key.function) + (key.by_sql ? 4U : 0U);
@@ -40,25 +51,35 @@ CallCounters *counters_of(const Recording &recording, StatPath path) {
     return counters_of({MyDatabaseId, recording.relation, recording.function, path, recording.by_sql, 0});
 }
 
-void show(const Recording *recording) {
-    Running running = {};
-    if (recording != nullptr && recording->counted)
-        running = {MyProcPid,        MyDatabaseId,    recording->relation, recording->function,
-                   recording->phase, recording->done, recording->total,    recording->started};
-    publish(running);
+void show(const Recording &recording) {
+    publish({MyProcPid, MyDatabaseId, recording.relation, recording.function, recording.phase, recording.done,
+             recording.total, recording.started});
+}
+
+// The server's usage counters as they stand.
+CallCost usage() {
+    CallCost now = {};
+    now.wal_records = pgWalUsage.wal_records;
+    now.wal_full_page_images = pgWalUsage.wal_fpi;
+    now.wal_bytes = static_cast<int64>(pgWalUsage.wal_bytes);
+    now.blocks_hit = pgBufferUsage.shared_blks_hit;
+    now.blocks_read = pgBufferUsage.shared_blks_read;
+    now.blocks_dirtied = pgBufferUsage.shared_blks_dirtied;
+    return now;
 }
 
 CallCost cost_of(const Recording &recording, int64 now) {
-    CallCost cost = {};
+    CallCost cost = usage();
     cost.time = static_cast<double>(now - recording.started_at) / 1e6;
-    for (int i = 0; i < phases; ++i)
-        cost.phase_time[i] = static_cast<double>(recording.phase_time[i]) / 1e6;
-    cost.wal_records = pgWalUsage.wal_records - recording.wal.wal_records;
-    cost.wal_full_page_images = pgWalUsage.wal_fpi - recording.wal.wal_fpi;
-    cost.wal_bytes = static_cast<int64>(pgWalUsage.wal_bytes - recording.wal.wal_bytes);
-    cost.blocks_hit = pgBufferUsage.shared_blks_hit - recording.buffers.shared_blks_hit;
-    cost.blocks_read = pgBufferUsage.shared_blks_read - recording.buffers.shared_blks_read;
-    cost.blocks_dirtied = pgBufferUsage.shared_blks_dirtied - recording.buffers.shared_blks_dirtied;
+    if (recording.timed)
+        for (int i = 0; i < phases; ++i)
+            cost.phase_time[i] = static_cast<double>(recording.phase_time[i]) / 1e6;
+    cost.wal_records -= recording.before.wal_records;
+    cost.wal_full_page_images -= recording.before.wal_full_page_images;
+    cost.wal_bytes -= recording.before.wal_bytes;
+    cost.blocks_hit -= recording.before.blocks_hit;
+    cost.blocks_read -= recording.before.blocks_read;
+    cost.blocks_dirtied -= recording.before.blocks_dirtied;
     return cost;
 }
 
@@ -105,11 +126,10 @@ void begin_recording(Recording *recording, Function function) {
     innermost = recording;
     if (!recording->counted)
         return;
-    recording->started = GetCurrentTimestamp();
-    recording->wal = pgWalUsage;
-    recording->buffers = pgBufferUsage;
+    recording->before = usage();
     recording->started_at = recording->phase_since = now_ns();
-    show(recording);
+    recording->started = time_of_day(recording->started_at);
+    show(*recording);
 }
 
 void end_recording(Recording *recording, bool failed) {
@@ -136,7 +156,10 @@ void end_recording(Recording *recording, bool failed) {
         if (settings.log_calls)
             ereport(LOG, (errmsg("%s", describe(line)), errhidestmt(true), errhidecontext(true)));
     }
-    show(innermost);
+    if (innermost != nullptr && innermost->counted)
+        show(*innermost);
+    else
+        publish_nothing();
 }
 
 void record_relation(Oid relation) {
@@ -148,7 +171,7 @@ void record_total(std::size_t references) {
     if (innermost == nullptr || !innermost->counted)
         return;
     innermost->total = static_cast<int64>(references);
-    show(innermost);
+    show(*innermost);
 }
 
 void record_phase(Phase phase) {
@@ -158,7 +181,7 @@ void record_phase(Phase phase) {
         switch_phase(innermost, phase, now_ns());
     else
         innermost->phase = phase;
-    show(innermost);
+    publish_phase(phase);
 }
 
 void record_by_sql() {
@@ -173,7 +196,7 @@ void record_document(StatPath path, const DocumentCount &document) {
     add_document(&recording->sum, document);
     recording->done += document.given;
     if (recording->function == Function::sync_references_batch)
-        show(recording);
+        show(*recording);
     if (!recording->tracked)
         return;
     if (CallCounters *counters = counters_of(*recording, path))

@@ -25,8 +25,7 @@ struct Recording {
     int64 done; // references, for progress
     int64 total;
     core::DocumentCount sum; // of all documents, for the log and EXPLAIN
-    WalUsage wal;
-    BufferUsage buffers;
+    core::CallCost before;   // the server's usage counters, no times
 };
 static_assert(std::is_trivially_destructible_v<Recording>);
 
