@@ -49,33 +49,40 @@ void CallCounters::add_document(const DocumentCount &document) noexcept {
     ++documents;
     given += document.given;
     read += document.stored;
-    invalid += document.invalid;
-    if (!document.compared)
+    if (!document.compared) {
+        invalid += document.invalid;
         return;
+    }
     const Counts &changes = document.changes;
-    inserted += changes.inserted;
-    updated += changes.updated;
-    deleted += changes.deleted;
     kept += changes.kept;
+    if (!changes.unchanged()) {
+        inserted += changes.inserted;
+        updated += changes.updated;
+        deleted += changes.deleted;
+    }
     if (document.given != document.stored)
         ++other_size;
     else if (changes.unchanged())
         ++same_size_unchanged;
     else
         ++same_size_changed;
-    set_size.add(static_cast<std::uint64_t>(document.given));
+    set_size.add(static_cast<std::uint64_t>(document.given), &set_size_used);
     const std::int64_t changed = std::int64_t{changes.inserted} + changes.updated + changes.deleted;
-    change_size.add(static_cast<std::uint64_t>(changed));
+    change_size.add(static_cast<std::uint64_t>(changed), &change_size_used);
 }
 
 void add_cost(CallCost *sum, const CallCost &cost) noexcept {
     sum->time += cost.time;
+    sum->blocks_hit += cost.blocks_hit;
     for (int i = 0; i < phases; ++i)
-        sum->phase_time[i] += cost.phase_time[i];
+        if (cost.phase_time[i] != 0)
+            sum->phase_time[i] += cost.phase_time[i];
+    // Mostly all of these are zero.
+    if ((cost.wal_records | cost.wal_full_page_images | cost.wal_bytes | cost.blocks_read | cost.blocks_dirtied) == 0)
+        return;
     sum->wal_records += cost.wal_records;
     sum->wal_full_page_images += cost.wal_full_page_images;
     sum->wal_bytes += cost.wal_bytes;
-    sum->blocks_hit += cost.blocks_hit;
     sum->blocks_read += cost.blocks_read;
     sum->blocks_dirtied += cost.blocks_dirtied;
 }
@@ -96,7 +103,7 @@ void CallCounters::add_call(const CallCost &of_call, std::int64_t when) noexcept
     last_call = std::max(last_call, when);
     ++calls;
     add_cost(&cost, of_call);
-    latency.add(static_cast<std::uint64_t>(std::max(0.0, of_call.time * latency_units_per_ms)));
+    latency.add(static_cast<std::uint64_t>(std::max(0.0, of_call.time * latency_units_per_ms)), &latency_used);
 }
 
 void CallCounters::merge(const CallCounters &from) noexcept {
@@ -121,15 +128,15 @@ void CallCounters::merge(const CallCounters &from) noexcept {
     time_squared += from.time_squared;
     add_cost(&cost, from.cost);
     add_staging(from.staging);
-    latency.merge(from.latency);
-    set_size.merge(from.set_size);
-    change_size.merge(from.change_size);
+    latency.merge(from.latency, from.latency_used, &latency_used);
+    set_size.merge(from.set_size, from.set_size_used, &set_size_used);
+    change_size.merge(from.change_size, from.change_size_used, &change_size_used);
 }
 
 void CallCounters::clear() noexcept {
-    latency.clear();
-    set_size.clear();
-    change_size.clear();
+    latency.clear(&latency_used);
+    set_size.clear(&set_size_used);
+    change_size.clear(&change_size_used);
     // The histograms are empty: only what stands before them is left.
     std::memset(static_cast<void *>(this), 0, offsetof(CallCounters, latency));
 }

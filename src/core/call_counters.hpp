@@ -47,11 +47,11 @@ void add_document(DocumentCount *sum, const DocumentCount &document) noexcept;
 // What a call as a whole has cost.
 struct CallCost {
     double time; // milliseconds
+    std::int64_t blocks_hit;
     double phase_time[phases];
     std::int64_t wal_records;
     std::int64_t wal_full_page_images;
     std::int64_t wal_bytes;
-    std::int64_t blocks_hit;
     std::int64_t blocks_read;
     std::int64_t blocks_dirtied;
 };
@@ -67,28 +67,34 @@ struct StagingCount {
 
 void add_cost(CallCost *sum, const CallCost &cost) noexcept;
 
+// What every call adds to stands first, in two cache lines: where many sessions share a processor, each of them finds
+// its counters no longer in the processor's cache, and waits for every line that it touches.
 struct CallCounters {
     std::int64_t calls;
     std::int64_t documents;
     std::int64_t given;
     std::int64_t read;
-    std::int64_t inserted;
-    std::int64_t updated;
-    std::int64_t deleted;
     std::int64_t kept;
-    std::int64_t invalid;
-    // How "as many as before, so nothing changed" would have done.
+    // How "as many as before, so nothing changed" would have done: three cases, the two others further below.
     std::int64_t same_size_unchanged;
-    std::int64_t same_size_changed;
-    std::int64_t other_size;
-    double time_squared;
-    double time_min; // has a meaning only after a call
-    double time_max;
-    CallCost cost; // sums
     // Microseconds since 2000, the server's timestamps; 0 where there is none.
     std::int64_t first_call;
     std::int64_t last_call;
-    std::int64_t reset;
+    double time_squared;
+    double time_min; // has a meaning only after a call
+    double time_max;
+    BucketRange latency_used;
+    BucketRange set_size_used;
+    BucketRange change_size_used;
+    CallCost cost; // sums
+
+    std::int64_t inserted;
+    std::int64_t updated;
+    std::int64_t deleted;
+    std::int64_t invalid;
+    std::int64_t same_size_changed;
+    std::int64_t other_size;
+    std::int64_t reset;   // when; 0: never
     StagingCount staging; // sums, and the highest peak
     LatencyHistogram latency;
     SizeHistogram set_size;

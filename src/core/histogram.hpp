@@ -44,36 +44,41 @@ inline double bucket_value(std::size_t bucket) noexcept {
 // The value below which a fraction of the values lies: that of rank ceil(fraction * n). Negative where there is none.
 double percentile(std::span<const std::int64_t> counts, double fraction) noexcept;
 
-// Counts, and the range of buckets that hold any, so that merging a histogram of a few values is cheap.
-template <std::size_t Buckets> struct Histogram {
+// The buckets of a histogram that hold any: merging one of a few values is cheap.
+struct BucketRange {
     std::uint32_t first; // has a meaning only where end is not 0
     std::uint32_t end;
+
+    void widen(BucketRange other) noexcept {
+        first = end == 0 ? other.first : std::min(first, other.first);
+        end = std::max(end, other.end);
+    }
+};
+
+// Counts. Their range is kept by the owner, beside what else changes with every value.
+template <std::size_t Buckets> struct Histogram {
     std::int64_t counts[Buckets];
 
     static constexpr std::size_t size = Buckets;
 
-    void add(std::uint64_t value) noexcept {
+    void add(std::uint64_t value, BucketRange *used) noexcept {
         const std::size_t bucket = std::min(bucket_of(value), Buckets - 1); // the last takes all that is larger
         ++counts[bucket];
-        widen(static_cast<std::uint32_t>(bucket), static_cast<std::uint32_t>(bucket) + 1);
+        used->widen({static_cast<std::uint32_t>(bucket), static_cast<std::uint32_t>(bucket) + 1});
     }
 
-    void merge(const Histogram &from) noexcept {
-        for (std::size_t i = from.first; i < from.end; ++i)
+    void merge(const Histogram &from, BucketRange from_used, BucketRange *used) noexcept {
+        if (from_used.end == 0)
+            return;
+        for (std::size_t i = from_used.first; i < from_used.end; ++i)
             counts[i] += from.counts[i];
-        if (from.end != 0)
-            widen(from.first, from.end);
+        used->widen(from_used);
     }
 
-    void clear() noexcept {
-        std::fill(counts + (end == 0 ? 0 : first), counts + end, 0);
-        first = end = 0;
-    }
-
-private:
-    void widen(std::uint32_t from, std::uint32_t to) noexcept {
-        first = end == 0 ? from : std::min(first, from);
-        end = std::max(end, to);
+    void clear(BucketRange *used) noexcept {
+        if (used->end != 0)
+            std::fill(counts + used->first, counts + used->end, 0);
+        *used = {};
     }
 };
 

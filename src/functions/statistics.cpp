@@ -42,8 +42,8 @@ Datum array_of_counts(std::span<const int64> counts) {
 }
 
 // Without the empty end: a histogram's length says nothing.
-template <std::size_t Buckets> Datum array_of_counts(const Histogram<Buckets> &histogram) {
-    return array_of_counts(std::span<const int64>(histogram.counts, histogram.end));
+template <std::size_t Buckets> Datum array_of_counts(const Histogram<Buckets> &histogram, BucketRange used) {
+    return array_of_counts(std::span<const int64>(histogram.counts, used.end));
 }
 
 void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
@@ -89,9 +89,9 @@ void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
         TimestampTzGetDatum(c.first_call),
         TimestampTzGetDatum(c.last_call),
         TimestampTzGetDatum(c.reset),
-        array_of_counts(c.latency),
-        array_of_counts(c.set_size),
-        array_of_counts(c.change_size),
+        array_of_counts(c.latency, c.latency_used),
+        array_of_counts(c.set_size, c.set_size_used),
+        array_of_counts(c.change_size, c.change_size_used),
     };
     bool nulls[lengthof(values)] = {};
     nulls[1] = !OidIsValid(key.relation);

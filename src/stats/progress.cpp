@@ -63,14 +63,22 @@ void publish(const Running &running) {
 
 // One member that is written at once leaves the others as true as they were: it needs no change count.
 void publish_phase(core::Phase phase) {
-    volatile Slot *slot = own_slot();
-    if (slot != nullptr)
+    if (volatile Slot *slot = own_slot())
         slot->running.phase = phase;
 }
 
+void publish_relation(Oid relation) {
+    if (volatile Slot *slot = own_slot())
+        slot->running.relation = relation;
+}
+
+void publish_total(int64 total) {
+    if (volatile Slot *slot = own_slot())
+        slot->running.total = total;
+}
+
 void publish_nothing() {
-    volatile Slot *slot = own_slot();
-    if (slot != nullptr)
+    if (volatile Slot *slot = own_slot())
         slot->running.pid = 0;
 }
 

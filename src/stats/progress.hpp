@@ -21,9 +21,11 @@ struct Running {
 
 void preload_progress();
 
-// Replaces what this backend publishes: all of it, or the phase; or the call has ended.
+// Replaces what this backend publishes: all of it, or one member; or the call has ended.
 void publish(const Running &running);
 void publish_phase(core::Phase phase);
+void publish_relation(Oid relation);
+void publish_total(int64 total); // written at once on 64-bit machines; elsewhere a reader may see half of it
 void publish_nothing();
 
 std::span<Running> running_calls(MemoryContext context);

@@ -163,15 +163,18 @@ void end_recording(Recording *recording, bool failed) {
 }
 
 void record_relation(Oid relation) {
-    if (innermost != nullptr)
-        innermost->relation = relation;
+    if (innermost == nullptr)
+        return;
+    innermost->relation = relation;
+    if (innermost->counted)
+        publish_relation(relation);
 }
 
 void record_total(std::size_t references) {
     if (innermost == nullptr || !innermost->counted)
         return;
     innermost->total = static_cast<int64>(references);
-    show(*innermost);
+    publish_total(innermost->total);
 }
 
 void record_phase(Phase phase) {

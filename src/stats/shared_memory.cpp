@@ -22,7 +22,7 @@ namespace {
 constexpr const char *tranche = "dms_refs_statistics";
 constexpr const char *file_name = "pg_stat/dms_refs.stat";
 constexpr const char *temporary_name = "pg_stat/dms_refs.stat.tmp";
-constexpr uint32 file_magic = 0x44525301;
+constexpr uint32 file_magic = 0x44525302;
 
 struct Slot {
     slock_t lock;

@@ -36,9 +36,10 @@ TEST(Histogram, PercentilesAreNear) {
     std::lognormal_distribution<double> latency(5, 1.5);
     std::vector<std::uint64_t> values;
     LatencyHistogram histogram = {};
+    BucketRange used = {};
     for (int i = 0; i < 50000; ++i) {
         values.push_back(static_cast<std::uint64_t>(latency(random) * 8));
-        histogram.add(values.back());
+        histogram.add(values.back(), &used);
     }
     std::sort(values.begin(), values.end());
     for (const double fraction : {0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0}) {
@@ -52,21 +53,27 @@ TEST(Histogram, PercentilesAreNear) {
 TEST(Histogram, MergeAndClear) {
     std::mt19937_64 random(9);
     SizeHistogram parts[3] = {};
+    BucketRange parts_used[3] = {};
     SizeHistogram all = {};
+    BucketRange used = {};
     for (int i = 0; i < 3000; ++i) {
         const std::uint64_t value = random() % (1U << (random() % 30)); // some past the last bucket
-        parts[i % 3].add(value);
-        all.add(value);
+        parts[i % 3].add(value, &parts_used[i % 3]);
+        all.add(value, &used);
     }
     SizeHistogram merged = {};
-    for (const SizeHistogram &part : parts)
-        merged.merge(part);
-    merged.merge(SizeHistogram{});
+    BucketRange merged_used = {};
+    for (int i = 0; i < 3; ++i)
+        merged.merge(parts[i], parts_used[i], &merged_used);
+    merged.merge(SizeHistogram{}, BucketRange{}, &merged_used);
     EXPECT_EQ(std::memcmp(&merged, &all, sizeof all), 0);
+    EXPECT_EQ(merged_used.first, used.first);
+    EXPECT_EQ(merged_used.end, used.end);
     EXPECT_GT(all.counts[SizeHistogram::size - 1], 0);
-    all.clear();
+    all.clear(&used);
     const SizeHistogram empty = {};
     EXPECT_EQ(std::memcmp(&all, &empty, sizeof all), 0);
+    EXPECT_EQ(used.end, 0U);
 }
 
 namespace {
@@ -81,7 +88,9 @@ void add_one(CallCounters *counters, int n) {
     counters->add_document(document);
     CallCost cost = {};
     cost.time = n * 0.25;
-    cost.wal_bytes = n;
+    cost.wal_bytes = n % 3 == 0 ? 0 : n;
+    cost.blocks_hit = n;
+    cost.blocks_dirtied = n % 2;
     cost.phase_time[1] = 1;
     counters->add_call(cost, 1000 + n);
 }
@@ -108,7 +117,12 @@ TEST(CallCounters, SumsOfPartsAreTheWhole) {
     EXPECT_EQ(sum->documents, all->documents);
     EXPECT_EQ(sum->given, all->given);
     EXPECT_EQ(sum->invalid, all->invalid);
-    EXPECT_EQ(sum->cost.wal_bytes, all->cost.wal_bytes);
+    EXPECT_EQ(sum->cost.wal_bytes, 499 * 500 / 2 - 3 * (166 * 167 / 2));
+    EXPECT_EQ(sum->cost.blocks_hit, 499 * 500 / 2);
+    EXPECT_EQ(sum->cost.blocks_dirtied, 250);
+    EXPECT_EQ(sum->inserted, all->inserted);
+    EXPECT_EQ(sum->deleted, all->deleted);
+    EXPECT_EQ(sum->kept, all->kept);
     EXPECT_EQ(sum->same_size_unchanged + sum->same_size_changed + sum->other_size, all->documents - all->invalid);
     EXPECT_EQ(std::memcmp(&sum->latency, &all->latency, sizeof all->latency), 0);
     EXPECT_EQ(std::memcmp(&sum->set_size, &all->set_size, sizeof all->set_size), 0);
