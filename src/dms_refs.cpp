@@ -1,5 +1,6 @@
 // The module's frame: magic block, settings, registration. Nothing else.
 #include "functions/staging.hpp"
+#include "pg/clock.hpp"
 #include "pg/module.hpp"
 #include "staging/stage.hpp"
 #include "stats/progress.hpp"
@@ -99,6 +100,7 @@ extern "C" void _PG_init(void) {
     dms_refs::define_settings();
     dms_refs::register_store_invalidation();
     dms_refs::register_explain_option();
+    dms_refs::start_clock();
     if (process_shared_preload_libraries_in_progress) {
         dms_refs::preload_statistics();
         dms_refs::preload_progress();

@@ -36,9 +36,15 @@ void startup() {
     LWLockRelease(AddinShmemInitLock);
 }
 
+// NULL where there is none. A process keeps its number, so it looks for its slot once.
 volatile Slot *own_slot() {
+    static Slot *own = nullptr;
+    if (likely(own != nullptr))
+        return own;
     const int number = compat::my_proc_number();
-    return slots == nullptr || number >= MaxBackends ? nullptr : &slots[number];
+    if (slots != nullptr && number < MaxBackends)
+        own = &slots[number];
+    return own;
 }
 
 } // namespace

@@ -1,10 +1,10 @@
 // Recording calls: see recorder.hpp.
 #include "stats/recorder.hpp"
 
+#include "pg/clock.hpp"
 #include "stats/progress.hpp"
 
 #include <array>
-#include <ctime>
 
 namespace dms_refs {
 
@@ -20,23 +20,6 @@ struct Recent {
     CallCounters *counters;
 };
 std::array<Recent, 8> recents;
-
-int64 now_ns() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<int64>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
-
-// The time of day at a time of the monotonic clock, which every call reads anyway. The two are compared once a second.
-TimestampTz time_of_day(int64 now) {
-    static int64 compared = 0;
-    static TimestampTz then = 0;
-    if (compared == 0 || now - compared > 1'000'000'000) {
-        compared = now;
-        then = GetCurrentTimestamp();
-    }
-    return then + (now - compared) / 1000;
-}
 
 CallCounters *counters_of(const StatKey &key) {
     const std::size_t hash = key.relation * 31U + static_cast<std::size_t>(key.path) * 7U +
@@ -70,7 +53,7 @@ CallCost usage() {
 
 CallCost cost_of(const Recording &recording, int64 now) {
     CallCost cost = usage();
-    cost.time = static_cast<double>(now - recording.started_at) / 1e6;
+    cost.time = static_cast<double>(Max(now - recording.started_at, 0)) / 1e6;
     if (recording.timed)
         for (int i = 0; i < phases; ++i)
             cost.phase_time[i] = static_cast<double>(recording.phase_time[i]) / 1e6;
@@ -84,9 +67,19 @@ CallCost cost_of(const Recording &recording, int64 now) {
 }
 
 void switch_phase(Recording *recording, Phase phase, int64 now) {
-    recording->phase_time[static_cast<int>(recording->phase)] += now - recording->phase_since;
+    recording->phase_time[static_cast<int>(recording->phase)] += Max(now - recording->phase_since, 0);
     recording->phase_since = now;
     recording->phase = phase;
+}
+
+// To the EXPLAIN and the log that ask for it. Rarely: not to stand in the way of what every call runs through.
+[[gnu::cold]] void tell(const Recording &recording, const CallCost &cost, bool failed) {
+    const CallLine line = {
+        recording.function, recording.relation, recording.path, recording.by_sql, 1, recording.sum, cost};
+    if (explaining() && !failed)
+        explain_call(line);
+    if (settings.log_calls)
+        ereport(LOG, (errmsg("%s", describe(line)), errhidestmt(true), errhidecontext(true)));
 }
 
 } // namespace
@@ -127,7 +120,7 @@ void begin_recording(Recording *recording, Function function) {
     if (!recording->counted)
         return;
     recording->before = usage();
-    recording->started_at = recording->phase_since = now_ns();
+    recording->started_at = recording->phase_since = clock_ns();
     recording->started = time_of_day(recording->started_at);
     show(*recording);
 }
@@ -136,7 +129,7 @@ void end_recording(Recording *recording, bool failed) {
     innermost = recording->outer;
     if (!recording->counted)
         return;
-    const int64 now = now_ns();
+    const int64 now = clock_ns();
     if (recording->timed)
         switch_phase(recording, Phase::none, now);
     if (failed)
@@ -148,14 +141,8 @@ void end_recording(Recording *recording, bool failed) {
         else
             stat_storage->missed();
     }
-    if (settings.log_calls || explaining()) {
-        const CallLine line = {
-            recording->function, recording->relation, recording->path, recording->by_sql, 1, recording->sum, cost};
-        if (explaining() && !failed)
-            explain_call(line);
-        if (settings.log_calls)
-            ereport(LOG, (errmsg("%s", describe(line)), errhidestmt(true), errhidecontext(true)));
-    }
+    if (settings.log_calls || explaining())
+        tell(*recording, cost, failed);
     if (innermost != nullptr && innermost->counted)
         show(*innermost);
     else
@@ -181,7 +168,7 @@ void record_phase(Phase phase) {
     if (innermost == nullptr || !innermost->counted || innermost->phase == phase)
         return;
     if (innermost->timed)
-        switch_phase(innermost, phase, now_ns());
+        switch_phase(innermost, phase, clock_ns());
     else
         innermost->phase = phase;
     publish_phase(phase);
