@@ -34,10 +34,10 @@ uint64 ticks() {
 
 // The counter's rate is believed when two periods in a row agree. The kernel's clock is corrected by less than that.
 // A machine that was suspended or moved to another in between disagrees with what was before.
-void take_rate(double now) {
-    const double ratio = now / measured_rate;
-    rate = ratio > 0.999 && ratio < 1.001 ? now : 0;
-    measured_rate = now;
+void take_rate(double measured) {
+    const double ratio = measured / measured_rate;
+    rate = ratio > 0.999 && ratio < 1.001 ? measured : 0;
+    measured_rate = measured;
 }
 
 int64 kernel_ns() {

@@ -3,7 +3,8 @@
 // Reading the kernel's clock waits until all earlier loads have arrived. In a call that mostly waits for memory two
 // such readings cost more than all the rest of counting it. The processor's own counter can be read without the wait,
 // where the kernel trusts it too; how fast it runs is taken from the kernel's clock, anew about every second.
-// State: the last comparison of the two, a backend's own. Nothing here raises an error.
+// State: the last comparison of the two, a backend's own. No locks. Reading raises no error; start_clock may, where the
+// process has no file descriptor left.
 #pragma once
 
 #include "pg/postgres.hpp"

@@ -47,6 +47,12 @@ volatile Slot *own_slot() {
     return own;
 }
 
+// A member that is written at once leaves the others as true as they were: it needs no change count.
+template <class T> void set(T Running::*member, T value) {
+    if (volatile Slot *slot = own_slot())
+        slot->running.*member = value;
+}
+
 } // namespace
 
 void preload_progress() {
@@ -67,25 +73,24 @@ void publish(const Running &running) {
     slot->changes = slot->changes + 1;
 }
 
-// One member that is written at once leaves the others as true as they were: it needs no change count.
 void publish_phase(core::Phase phase) {
-    if (volatile Slot *slot = own_slot())
-        slot->running.phase = phase;
+    set(&Running::phase, phase);
 }
 
 void publish_relation(Oid relation) {
-    if (volatile Slot *slot = own_slot())
-        slot->running.relation = relation;
+    set(&Running::relation, relation);
 }
 
-void publish_total(int64 total) {
-    if (volatile Slot *slot = own_slot())
-        slot->running.total = total;
+void publish_done(int64 references) {
+    set(&Running::done, references);
+}
+
+void publish_total(int64 references) {
+    set(&Running::total, references);
 }
 
 void publish_nothing() {
-    if (volatile Slot *slot = own_slot())
-        slot->running.pid = 0;
+    set(&Running::pid, 0);
 }
 
 std::span<Running> running_calls(MemoryContext context) {

@@ -25,7 +25,9 @@ void preload_progress();
 void publish(const Running &running);
 void publish_phase(core::Phase phase);
 void publish_relation(Oid relation);
-void publish_total(int64 total); // written at once on 64-bit machines; elsewhere a reader may see half of it
+// References; written at once on 64-bit machines, elsewhere a reader may see half of the number.
+void publish_done(int64 references);
+void publish_total(int64 references);
 void publish_nothing();
 
 std::span<Running> running_calls(MemoryContext context);

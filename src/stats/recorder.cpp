@@ -185,8 +185,7 @@ void record_document(StatPath path, const DocumentCount &document) {
         return;
     add_document(&recording->sum, document);
     recording->done += document.given;
-    if (recording->function == Function::sync_references_batch)
-        show(*recording);
+    publish_done(recording->done);
     if (!recording->tracked)
         return;
     if (CallCounters *counters = counters_of(*recording, path))
