@@ -124,7 +124,7 @@ BEGIN
         INSERT INTO bench.result
         SELECT size, work, contestant, round, s.calls, s.mean_exec_time * 1000, s.wal_bytes::float8 / s.calls,
                s.wal_records::float8 / s.calls, (s.shared_blks_hit + s.local_blks_hit)::float8 / s.calls
-        FROM pg_stat_statements s WHERE s.query LIKE '%bench.call c%';
+        FROM pg_stat_statements s WHERE s.query LIKE '% AS measured';
     END IF;
     PERFORM set_config('bench.warm', 'yes', false);
     PERFORM pg_stat_statements_reset();

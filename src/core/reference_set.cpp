@@ -1,6 +1,8 @@
 // The difference of two reference sets: see reference_set.hpp.
 #include "core/reference_set.hpp"
 
+#include <algorithm>
+
 namespace dms_refs::core {
 
 const char *path_name(CallPath path) noexcept {

@@ -4,7 +4,6 @@
 // state or takes a lock, so nothing can fail.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -100,34 +99,47 @@ const char *action_name(Action action) noexcept;
 // Which path a call took that was not invalid.
 CallPath path_of(const Counts &counts) noexcept;
 
+// Orders, for sort.hpp. Numbers with a sign become unsigned ones in the same order.
+inline std::uint64_t unsigned_order(std::int64_t n) noexcept {
+    return static_cast<std::uint64_t>(n) ^ (std::uint64_t{1} << 63);
+}
+
 // Order of resolving: by partition, then by id, so that each leaf is opened once and read in key order.
-// (The orders are function objects, not functions, so that sorting has them inline.)
-inline constexpr auto resolve_order = [](const Reference &a, const Reference &b) noexcept {
-    if (a.partition_key != b.partition_key)
-        return a.partition_key < b.partition_key;
-    if (const int order = compare(a.id, b.id))
-        return order < 0;
-    return a.ordinal < b.ordinal;
+struct ResolveOrder {
+    bool operator()(const Reference &a, const Reference &b) const noexcept {
+        if (a.partition_key != b.partition_key)
+            return a.partition_key < b.partition_key;
+        if (const int order = compare(a.id, b.id))
+            return order < 0;
+        return a.ordinal < b.ordinal;
+    }
+    // The partition key and the first six bytes of the id.
+    static std::uint64_t major(const Reference &r) noexcept {
+        return unsigned_order(std::int64_t{r.partition_key} << 48) | uuid_half(r.id, 0) >> 16;
+    }
 };
+inline constexpr ResolveOrder resolve_order;
 
 // Order of the diff and of every write. Ties (one alias id under two partition keys) stay side by side.
-inline constexpr auto alias_order = [](const Reference &a, const Reference &b) noexcept {
-    if (a.alias_id != b.alias_id)
+struct AliasOrder {
+    bool operator()(const Reference &a, const Reference &b) const noexcept {
+        if (a.alias_id != b.alias_id)
+            return a.alias_id < b.alias_id;
+        if (a.partition_key != b.partition_key)
+            return a.partition_key < b.partition_key;
+        return a.ordinal < b.ordinal;
+    }
+    static std::uint64_t major(const Reference &r) noexcept { return unsigned_order(r.alias_id); }
+};
+inline constexpr AliasOrder alias_order;
+
+struct StoredOrder {
+    bool operator()(const StoredReference &a, const StoredReference &b) const noexcept {
         return a.alias_id < b.alias_id;
-    if (a.partition_key != b.partition_key)
-        return a.partition_key < b.partition_key;
-    return a.ordinal < b.ordinal;
+    }
+    static std::uint64_t major(const StoredReference &r) noexcept { return unsigned_order(r.alias_id); }
 };
-
-inline constexpr auto stored_order = [](const StoredReference &a, const StoredReference &b) noexcept {
-    return a.alias_id < b.alias_id;
-};
-
-// std::sort where it is needed: most inputs arrive in order.
-template <class T, class Order> void sort_unless_sorted(std::span<T> items, Order order) noexcept {
-    if (!std::is_sorted(items.begin(), items.end(), order))
-        std::sort(items.begin(), items.end(), order);
-}
+inline constexpr StoredOrder stored_order;
 
 // Two references that stand for the same thing.
 struct Duplicate {

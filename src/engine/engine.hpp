@@ -10,6 +10,7 @@
 #pragma once
 
 #include "core/reference_set.hpp"
+#include "core/sort.hpp"
 #include "pg/direct_write.hpp"
 #include "pg/index_scan.hpp"
 #include "pg/module.hpp"
@@ -61,6 +62,12 @@ struct Outcome {
     std::span<core::StoredReference> stored;
     std::span<core::Change> changes;
 };
+
+// Sorts what most often is in order already.
+template <class T, class Order> void sort_unless_sorted(Call *call, std::span<T> records, Order order) {
+    if (!std::is_sorted(records.begin(), records.end(), order))
+        core::sort(records, order, allocate<core::SortKey>(call->scratch, core::sort_room(records.size())));
+}
 
 void begin_call(Call *call, const char *function, const Store &store, Purpose purpose);
 void end_call(Call *call);

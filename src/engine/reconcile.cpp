@@ -83,7 +83,7 @@ void require_unchanged_since_snapshot(Call *call, const Parent &parent, const Ou
         for (Reference &reference : latest)
             reference.resolved = false;
         latest = resolve(call, latest, nullptr);
-        sort_unless_sorted(latest, alias_order);
+        sort_unless_sorted(call, latest, alias_order);
         same = std::equal(latest.begin(), latest.end(), seen.given.begin(), seen.given.end(),
                           [](const Reference &a, const Reference &b) {
                               return a.resolved && a.alias_id == b.alias_id && a.document_id == b.document_id &&
@@ -224,7 +224,7 @@ Outcome read_and_compare(Call *call, const Parent &parent, std::span<Reference> 
         outcome.path = CallPath::invalid;
         return outcome;
     }
-    sort_unless_sorted(references, alias_order);
+    sort_unless_sorted(call, references, alias_order);
     if (const Duplicate twice = ambiguous_alias(references))
         ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
                         errmsg("references %d and %d name the same alias id with different targets",

@@ -50,11 +50,11 @@ namespace {
     pg_unreachable();
 }
 
-// An open leaf of the alias table, and a slot for its rows.
+// An open leaf of the alias table.
 struct AliasLeaf {
     Relation relation;
     Leaf leaf;
-    TupleTableSlot *slot;
+    TupleTableSlot *slot; // for rows from its indexes; NULL: not needed yet
 };
 
 // NULL, or why the leaf of a key cannot be read natively; then nothing is open.
@@ -71,29 +71,38 @@ const char *open_alias_leaf(Call *call, const Reference &first, LOCKMODE lock, A
         table_close(opened->relation, NoLock);
         return opened->leaf.not_readable;
     }
-    opened->slot = table_slot_create(opened->relation, nullptr);
+    opened->slot = nullptr;
     return nullptr;
 }
 
+TupleTableSlot *slot_of(AliasLeaf *opened) {
+    if (opened->slot == nullptr)
+        opened->slot = table_slot_create(opened->relation, nullptr);
+    return opened->slot;
+}
+
 void close_alias_leaf(AliasLeaf *opened) {
-    ExecDropSingleTupleTableSlot(opened->slot);
+    if (opened->slot != nullptr)
+        ExecDropSingleTupleTableSlot(opened->slot);
     table_close(opened->relation, NoLock);
 }
 
-void take_alias(const AliasLeaf &from, Reference *reference) {
-    const AttrNumber *at = from.leaf.attributes;
-    reference->alias_id = DatumGetInt64(column_value(from.slot, at[alias_column::id]));
-    reference->document_id = DatumGetInt64(column_value(from.slot, at[alias_column::document_id]));
-    reference->document_key = DatumGetInt16(column_value(from.slot, at[alias_column::document_key]));
-    reference->alias_row = row_address(from.slot->tts_tid);
+Datum column_of(const AliasLeaf &leaf, HeapTuple row, int column) {
+    return column_value(row, RelationGetDescr(leaf.relation), leaf.leaf.attributes[column]);
+}
+
+void take_alias(const AliasLeaf &from, HeapTuple row, Reference *reference) {
+    reference->alias_id = DatumGetInt64(column_of(from, row, alias_column::id));
+    reference->document_id = DatumGetInt64(column_of(from, row, alias_column::document_id));
+    reference->document_key = DatumGetInt16(column_of(from, row, alias_column::document_key));
+    reference->alias_row = row_address(row->t_self);
     reference->resolved = true;
 }
 
-bool is_alias_of(const AliasLeaf &leaf, const Reference &reference) {
-    const AttrNumber *at = leaf.leaf.attributes;
-    const pg_uuid_t *id = DatumGetUUIDP(column_value(leaf.slot, at[alias_column::referential_id]));
+bool is_alias_of(const AliasLeaf &leaf, HeapTuple row, const Reference &reference) {
+    const pg_uuid_t *id = DatumGetUUIDP(column_of(leaf, row, alias_column::referential_id));
     return memcmp(id->data, reference.id.bytes, UUID_LEN) == 0 &&
-           DatumGetInt16(column_value(leaf.slot, at[alias_column::partition_key])) == reference.partition_key;
+           DatumGetInt16(column_of(leaf, row, alias_column::partition_key)) == reference.partition_key;
 }
 
 // A reference and what the cache says of its alias.
@@ -109,14 +118,15 @@ const char *resolve_in_leaf(Call *call, std::span<Hinted> run) {
         return reason;
     RowCache &cache = alias_cache();
     const Oid table = call->store.table(Role::alias);
+    RowReader reader = open_reader(alias.relation, call->snapshot);
     LookupScan scan = {};
     for (Hinted &hinted : run) {
         CHECK_FOR_INTERRUPTS();
         Reference &reference = *hinted.reference;
         if (hinted.hint.row.known()) {
             const Buffer before = hinted.hint.buffer;
-            if (fetch_row(alias.relation, &hinted.hint, call->snapshot, alias.slot) && is_alias_of(alias, reference)) {
-                take_alias(alias, &reference);
+            if (fetch_row(&reader, &hinted.hint) && is_alias_of(alias, &reader.row, reference)) {
+                take_alias(alias, &reader.row, &reference);
                 if (hinted.hint.buffer != before)
                     cache.remember(table, reference.id, hinted.hint);
                 continue;
@@ -124,18 +134,19 @@ const char *resolve_in_leaf(Call *call, std::span<Hinted> run) {
             cache.forget(table, reference.id);
         }
         if (scan.scan == nullptr)
-            scan = open_lookup(alias.relation, alias.leaf.by_key, call->snapshot, alias.slot);
+            scan = open_lookup(alias.relation, alias.leaf.by_key, call->snapshot, slot_of(&alias));
         Datum values[alias_column::count] = {};
         values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
         values[alias_column::referential_id] = PointerGetDatum(reference.id.bytes);
         start_lookup(&scan, values);
         if (next_row(&scan)) {
-            take_alias(alias, &reference);
+            take_alias(alias, slot_row(alias.slot), &reference);
             cache.remember(table, reference.id, row_hint(alias.slot));
         }
     }
     if (scan.scan != nullptr)
         close_lookup(&scan);
+    close_reader(&reader);
     close_alias_leaf(&alias);
     return nullptr;
 }
@@ -210,7 +221,7 @@ void refuse_repeated(const Duplicate &twice) {
 
 std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplicate *repeated) {
     call->resolved_at = call->completions;
-    sort_unless_sorted(references, resolve_order);
+    sort_unless_sorted(call, references, resolve_order);
     Duplicate twice;
     const std::span<Reference> distinct = unique_references(references, twice);
     if (repeated != nullptr)
@@ -227,18 +238,18 @@ std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplic
 namespace {
 
 // Finds the alias of a reference by its id, under a snapshot. False where there is none.
-bool find_by_id(const AliasLeaf &alias, const Reference &reference, Snapshot snapshot) {
+bool find_by_id(AliasLeaf *alias, const Reference &reference, Snapshot snapshot) {
     Datum values[alias_column::count] = {};
     values[alias_column::partition_key] = Int16GetDatum(reference.partition_key);
     values[alias_column::id] = Int64GetDatum(reference.alias_id);
-    LookupScan scan = open_lookup(alias.relation, alias.leaf.by_id, snapshot, alias.slot);
+    LookupScan scan = open_lookup(alias->relation, alias->leaf.by_id, snapshot, slot_of(alias));
     start_lookup(&scan, values);
     const bool found = next_row(&scan);
     close_lookup(&scan);
     return found;
 }
 
-bool find_latest(const AliasLeaf &alias, const Reference &reference) {
+bool find_latest(AliasLeaf *alias, const Reference &reference) {
     PushActiveSnapshot(GetLatestSnapshot());
     const bool found = find_by_id(alias, reference, GetActiveSnapshot());
     PopActiveSnapshot();
@@ -246,19 +257,19 @@ bool find_latest(const AliasLeaf &alias, const Reference &reference) {
 }
 
 // Locks the alias row of one reference, in its newest committed version. False where there is none any more.
-bool lock_alias(Call *call, const AliasLeaf &alias, Reference *reference) {
+bool lock_alias(Call *call, AliasLeaf *alias, Reference *reference) {
     // Without an address the caller resolved it elsewhere, and said which document to store.
     const bool resolved_here = reference->alias_row.known();
     if (!resolved_here) {
         if (!find_by_id(alias, *reference, call->snapshot))
             return false;
-        reference->alias_row = row_address(alias.slot->tts_tid);
+        reference->alias_row = row_address(alias->slot->tts_tid);
     }
     for (;;) {
         CHECK_FOR_INTERRUPTS();
         const Locked locked =
-            lock_row(alias.relation, reference->alias_row, call->snapshot, LockTupleKeyShare, alias.slot);
-        if (locked == Locked::locked && !superseded(alias.slot))
+            lock_row(alias->relation, reference->alias_row, call->snapshot, LockTupleKeyShare, slot_of(alias));
+        if (locked == Locked::locked && !superseded(alias->slot))
             return true;
         if (locked == Locked::own_change) {
             // By a trigger, perhaps: the call's snapshot sees the newer version.
@@ -268,13 +279,13 @@ bool lock_alias(Call *call, const AliasLeaf &alias, Reference *reference) {
             return false;
         }
         // Deleted and made again, or updated; maybe only about to be, and then the version we have is the newest.
-        const RowAddress latest = row_address(alias.slot->tts_tid);
+        const RowAddress latest = row_address(alias->slot->tts_tid);
         if (locked == Locked::locked && latest == reference->alias_row)
             return true;
         if (locked != Locked::own_change && IsolationUsesXactSnapshot())
             raise_serialization_failure("update");
         if (resolved_here)
-            take_alias(alias, reference);
+            take_alias(*alias, slot_row(alias->slot), reference);
         reference->alias_row = latest;
     }
 }
@@ -301,7 +312,7 @@ const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const
             return reason;
         const int16 key = inserted[i]->partition_key;
         for (; i < n && inserted[i]->partition_key == key; ++i) {
-            if (!lock_alias(call, alias, inserted[i]) && *missing == nullptr)
+            if (!lock_alias(call, &alias, inserted[i]) && *missing == nullptr)
                 *missing = inserted[i];
         }
         close_alias_leaf(&alias);

@@ -80,19 +80,24 @@ struct Entry {
     uint32 position;
 };
 
-constexpr auto page_order = [](const Entry &a, const Entry &b) {
-    return a.row.block != b.row.block ? a.row.block < b.row.block : a.row.offset < b.row.offset;
+struct PageOrder {
+    bool operator()(const Entry &a, const Entry &b) const { return major(a) < major(b); }
+    static uint64 major(const Entry &entry) { return uint64{entry.row.block} << 16 | entry.row.offset; }
 };
+constexpr PageOrder page_order;
 
-StoredReference take_row(const Leaf &leaf, TupleTableSlot *slot) {
+StoredReference take_row(const ReferenceLeaf &open, HeapTuple row) {
     namespace r = reference_column;
-    StoredReference row = {};
-    row.alias_id = DatumGetInt64(column_value(slot, leaf.attributes[r::alias_id]));
-    row.partition_key = DatumGetInt16(column_value(slot, leaf.attributes[r::alias_key]));
-    row.document_key = DatumGetInt16(column_value(slot, leaf.attributes[r::document_key]));
-    row.document_id = DatumGetInt64(column_value(slot, leaf.attributes[r::document_id]));
-    row.row = row_address(slot->tts_tid);
-    return row;
+    const auto column = [&open, row](int c) {
+        return column_value(row, RelationGetDescr(open.relation), open.leaf.attributes[c]);
+    };
+    StoredReference stored = {};
+    stored.alias_id = DatumGetInt64(column(r::alias_id));
+    stored.partition_key = DatumGetInt16(column(r::alias_key));
+    stored.document_key = DatumGetInt16(column(r::document_key));
+    stored.document_id = DatumGetInt64(column(r::document_id));
+    stored.row = row_address(row->t_self);
+    return stored;
 }
 
 std::span<StoredReference> read_natively(Call *call, const Parent &parent, std::size_t expected, Snapshot snapshot) {
@@ -109,17 +114,20 @@ std::span<StoredReference> read_natively(Call *call, const Parent &parent, std::
         append(&entries, {row_address(*tid), static_cast<uint32>(entries.size)});
     }
     const auto by_page = entries.room.first(entries.size);
-    sort_unless_sorted(by_page, page_order);
+    sort_unless_sorted(call, by_page, page_order);
 
     // Each row goes to its entry's place, so that what the index had in order stays in order.
     const auto rows = allocate<StoredReference>(call->scratch, by_page.size());
     std::fill(rows.begin(), rows.end(), StoredReference{});
     bool dead = false;
-    for (const Entry &entry : by_page) {
+    for (std::size_t first = 0; first < by_page.size();) {
         CHECK_FOR_INTERRUPTS();
-        ItemPointerData tid = item_pointer(entry.row);
-        if (fetch_by_entry(&scan, &tid, snapshot, &dead))
-            rows[entry.position] = take_row(call->leaf.leaf, slot);
+        std::size_t end = first + 1;
+        while (end < by_page.size() && by_page[end].row.block == by_page[first].row.block)
+            ++end;
+        fetch_on_page(&scan, std::span<const Entry>(by_page).subspan(first, end - first), snapshot, &dead,
+                      [&](const Entry &entry, HeapTuple row) { rows[entry.position] = take_row(call->leaf, row); });
+        first = end;
     }
     if (dead)
         mark_dead_entries(&scan, values);
@@ -149,7 +157,7 @@ std::span<StoredReference> read_by_sql(Call *call, const Parent &parent, Snapsho
 std::span<StoredReference> read_stored_set(Call *call, const Parent &parent, std::size_t expected, Snapshot snapshot) {
     const auto stored = call->not_native == nullptr ? read_natively(call, parent, expected, snapshot)
                                                     : read_by_sql(call, parent, snapshot);
-    sort_unless_sorted(stored, stored_order);
+    sort_unless_sorted(call, stored, stored_order);
     return stored;
 }
 

@@ -74,7 +74,7 @@ std::span<Reference> references_of(Call *call, const Document &document, std::sp
         own[i] = *std::lower_bound(resolved.begin(), resolved.end(), wanted, resolve_order);
         own[i].ordinal = static_cast<int32>(i + 1);
     }
-    sort_unless_sorted(own, resolve_order);
+    sort_unless_sorted(call, own, resolve_order);
     Duplicate twice;
     const auto distinct = unique_references(own, twice);
     refuse_repeated(twice);

@@ -149,7 +149,7 @@ Datum apply_resolved_references(FunctionCallInfo fcinfo) {
         given[i].resolved = true;
     }
     require_alias_partitions(&call, given);
-    sort_unless_sorted(given, alias_order);
+    sort_unless_sorted(&call, given, alias_order);
     Duplicate twice;
     const auto distinct = unique_aliases(given, twice);
     refuse_repeated(twice);

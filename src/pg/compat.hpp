@@ -68,6 +68,17 @@ inline bool read_recent_buffer(Relation relation, BlockNumber block, Buffer buff
 #endif
 }
 
+// How often a buffer was used of late, as the clock sweep that looks for a buffer to evict counts it: 0 to 5. Without
+// its header lock, so perhaps of another page by now.
+inline unsigned buffer_usage(Buffer buffer) {
+    BufferDesc *descriptor = GetBufferDescriptor(static_cast<uint32>(buffer - 1));
+#if PG_VERSION_NUM >= 190000
+    return static_cast<unsigned>(BUF_STATE_GET_USAGECOUNT(pg_atomic_read_u64(&descriptor->state)));
+#else
+    return BUF_STATE_GET_USAGECOUNT(pg_atomic_read_u32(&descriptor->state));
+#endif
+}
+
 // old_snapshot_threshold went away in 17.
 inline void test_for_old_snapshot([[maybe_unused]] Snapshot snapshot, [[maybe_unused]] Relation relation,
                                   [[maybe_unused]] Page page) {

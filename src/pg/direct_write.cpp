@@ -5,6 +5,8 @@
 
 #include "pg/index_scan.hpp"
 
+#include <algorithm>
+
 namespace dms_refs {
 
 namespace {

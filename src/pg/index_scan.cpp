@@ -34,10 +34,10 @@ void close_lookup(LookupScan *scan) {
     index_close(scan->index, NoLock);
 }
 
-void raise_null_column(TupleTableSlot *slot, AttrNumber attribute) {
+void raise_null_column(TupleDesc descriptor, AttrNumber attribute) {
     ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
                     errmsg("column \"%s\" of a stored row is null",
-                           NameStr(TupleDescAttr(slot->tts_tupleDescriptor, attribute - 1)->attname)),
+                           NameStr(TupleDescAttr(descriptor, attribute - 1)->attname)),
                     errhint("A store's columns must not hold nulls.")));
     pg_unreachable();
 }

@@ -27,6 +27,36 @@ struct LookupScan {
 };
 static_assert(std::is_trivially_destructible_v<LookupScan>);
 
+inline core::RowAddress row_address(const ItemPointerData &tid) {
+    return {ItemPointerGetBlockNumberNoCheck(&tid), ItemPointerGetOffsetNumberNoCheck(&tid)};
+}
+
+inline ItemPointerData item_pointer(core::RowAddress row) {
+    ItemPointerData tid;
+    ItemPointerSet(&tid, row.block, row.offset);
+    return tid;
+}
+
+[[noreturn]] void raise_null_column(TupleDesc descriptor, AttrNumber attribute);
+
+// A column that must hold a value: 23502 where it is null.
+inline Datum column_value(HeapTuple row, TupleDesc descriptor, AttrNumber attribute) {
+    bool is_null;
+    const Datum value = heap_getattr(row, attribute, descriptor, &is_null);
+    if (unlikely(is_null))
+        raise_null_column(descriptor, attribute);
+    return value;
+}
+
+// The row in a slot of a heap table, good while the slot holds it.
+inline HeapTuple slot_row(TupleTableSlot *slot) {
+    return ExecFetchSlotHeapTuple(slot, false, nullptr);
+}
+
+inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
+    return column_value(slot_row(slot), slot->tts_tupleDescriptor, attribute);
+}
+
 // heap must be open and locked; slot must be one of heap's.
 LookupScan open_lookup(Relation heap, const LookupIndex &lookup, Snapshot snapshot, TupleTableSlot *slot);
 
@@ -44,41 +74,42 @@ inline ItemPointer next_entry(LookupScan *scan) {
     return index_getnext_tid(scan->scan, ForwardScanDirection);
 }
 
-// Fetches the row of an entry into the slot; false where the snapshot, an MVCC one, sees none. Sets dead where nobody
-// sees one: such entries are passed in vain by every scan until mark_dead_entries.
-inline bool fetch_by_entry(LookupScan *scan, ItemPointer tid, Snapshot snapshot, bool *dead) {
-    bool more_versions = false;
-    bool all_dead = false;
-    const bool found =
-        table_index_fetch_tuple(scan->scan->xs_heapfetch, tid, snapshot, scan->slot, &more_versions, &all_dead);
-    *dead = *dead || all_dead;
-    return found;
+// Fetches the rows of entries that lie on one page, and hands each to take(entry, row) where the snapshot, an MVCC one,
+// sees a version; row is good only there. Sets dead where nobody sees one: such entries are passed in vain by every
+// scan until mark_dead_entries. The table, a heap, prunes and pins the page with the first row; the others need only
+// be looked at, under one lock of the page.
+template <class Entry, class Take>
+void fetch_on_page(LookupScan *scan, std::span<const Entry> entries, Snapshot snapshot, bool *dead, Take take) {
+    bool pinned = false;
+    std::size_t i = 0;
+    for (; i < entries.size() && !pinned; ++i) {
+        ItemPointerData tid = item_pointer(entries[i].row);
+        bool more_versions = false;
+        bool all_dead = false;
+        pinned =
+            table_index_fetch_tuple(scan->scan->xs_heapfetch, &tid, snapshot, scan->slot, &more_versions, &all_dead);
+        *dead = *dead || all_dead;
+        if (pinned)
+            take(entries[i], slot_row(scan->slot));
+    }
+    if (i == entries.size())
+        return;
+    const Buffer page = reinterpret_cast<BufferHeapTupleTableSlot *>(scan->slot)->buffer;
+    LockBuffer(page, BUFFER_LOCK_SHARE);
+    for (; i < entries.size(); ++i) {
+        ItemPointerData tid = item_pointer(entries[i].row);
+        HeapTupleData row;
+        bool all_dead = false;
+        if (heap_hot_search_buffer(&tid, scan->scan->heapRelation, page, snapshot, &row, &all_dead, true))
+            take(entries[i], &row);
+        *dead = *dead || all_dead;
+    }
+    LockBuffer(page, BUFFER_LOCK_UNLOCK);
 }
 
 // Runs the lookup again in the ordinary way, in which the index learns of dead entries.
 void mark_dead_entries(LookupScan *scan, const Datum *values);
 
 void close_lookup(LookupScan *scan);
-
-[[noreturn]] void raise_null_column(TupleTableSlot *slot, AttrNumber attribute);
-
-inline core::RowAddress row_address(const ItemPointerData &tid) {
-    return {ItemPointerGetBlockNumberNoCheck(&tid), ItemPointerGetOffsetNumberNoCheck(&tid)};
-}
-
-inline ItemPointerData item_pointer(core::RowAddress row) {
-    ItemPointerData tid;
-    ItemPointerSet(&tid, row.block, row.offset);
-    return tid;
-}
-
-// A column that must hold a value: 23502 where it is null.
-inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
-    bool is_null;
-    const Datum value = slot_getattr(slot, attribute, &is_null);
-    if (unlikely(is_null))
-        raise_null_column(slot, attribute);
-    return value;
-}
 
 } // namespace dms_refs

@@ -2,7 +2,7 @@
 //
 // What the heap's own fetch by address does, but for one thing: the page is first looked for in the buffer that
 // held it last time, which saves the lookup in the buffer table, and its memory can be prefetched before.
-// State: none; a fetched row pins its buffer until the slot is cleared.
+// State: none but the reader's, which pins one buffer.
 #include "pg/row_fetch.hpp"
 
 namespace dms_refs {
@@ -19,14 +19,24 @@ bool page_exists(Relation heap, BlockNumber block) {
     return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(storage, MAIN_FORKNUM);
 }
 
-Buffer read_page(Relation heap, const core::RowHint &hint) {
-    // The short way does not count as a use of the buffer: now and then go the long way, so that pages which
-    // are only ever read by hints do not look idle and get evicted.
-    static uint32 fetches = 0;
-    if (++fetches % 16 != 0 && hint.buffer > 0 && hint.buffer <= NBuffers && !RelationUsesLocalBuffers(heap) &&
-        compat::read_recent_buffer(heap, hint.row.block, hint.buffer))
-        return hint.buffer;
-    return page_exists(heap, hint.row.block) ? ReadBuffer(heap, hint.row.block) : InvalidBuffer;
+// Makes the page of a hint the reader's. False where there is no such page.
+bool pin_page(RowReader *reader, const core::RowHint &hint) {
+    if (BufferIsValid(reader->buffer)) {
+        if (BufferGetBlockNumber(reader->buffer) == hint.row.block)
+            return true;
+        ReleaseBuffer(reader->buffer);
+        reader->buffer = InvalidBuffer;
+    }
+    // The short way does not count as a use of the buffer. A page that is only ever read by hints must not look idle
+    // and be evicted: one that begins to is read the long way.
+    constexpr unsigned idle = 1;
+    if (hint.buffer > 0 && hint.buffer <= NBuffers && !RelationUsesLocalBuffers(reader->heap) &&
+        compat::buffer_usage(hint.buffer) > idle &&
+        compat::read_recent_buffer(reader->heap, hint.row.block, hint.buffer))
+        reader->buffer = hint.buffer;
+    else if (page_exists(reader->heap, hint.row.block))
+        reader->buffer = ReadBuffer(reader->heap, hint.row.block);
+    return BufferIsValid(reader->buffer);
 }
 
 } // namespace
@@ -41,10 +51,12 @@ void prefetch_row(const core::RowHint &hint) {
     __builtin_prefetch(page + hint.item % BLCKSZ);
 }
 
-bool fetch_row(Relation heap, core::RowHint *hint, Snapshot snapshot, TupleTableSlot *slot) {
-    const Buffer buffer = read_page(heap, *hint);
-    if (!BufferIsValid(buffer))
+bool fetch_row(RowReader *reader, core::RowHint *hint) {
+    if (!pin_page(reader, *hint))
         return false;
+    const Relation heap = reader->heap;
+    const Snapshot snapshot = reader->snapshot;
+    const Buffer buffer = reader->buffer;
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     const Page page = BufferGetPage(buffer);
     compat::test_for_old_snapshot(snapshot, heap, page);
@@ -52,7 +64,7 @@ bool fetch_row(Relation heap, core::RowHint *hint, Snapshot snapshot, TupleTable
     if (hint->row.offset <= PageGetMaxOffsetNumber(page)) {
         const ItemId item = PageGetItemId(page, hint->row.offset);
         if (ItemIdIsNormal(item)) {
-            HeapTuple tuple = &reinterpret_cast<BufferHeapTupleTableSlot *>(slot)->base.tupdata;
+            HeapTuple tuple = &reader->row;
             tuple->t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
             tuple->t_len = ItemIdGetLength(item);
             tuple->t_tableOid = RelationGetRelid(heap);
@@ -65,15 +77,9 @@ bool fetch_row(Relation heap, core::RowHint *hint, Snapshot snapshot, TupleTable
         }
     }
     LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-    if (!visible) {
-        ReleaseBuffer(buffer);
-        return false;
-    }
-    hint->buffer = buffer;
-    auto *held = reinterpret_cast<BufferHeapTupleTableSlot *>(slot);
-    ExecStorePinnedBufferHeapTuple(&held->base.tupdata, slot, buffer); // the slot now owns the pin
-    slot->tts_tableOid = RelationGetRelid(heap);
-    return true;
+    if (visible)
+        hint->buffer = buffer;
+    return visible;
 }
 
 core::RowHint row_hint(TupleTableSlot *slot) {

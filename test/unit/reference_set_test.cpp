@@ -144,7 +144,7 @@ TEST(Diff, AppliedToTheStoredSetGivesTheGivenSet) {
 TEST(UniqueReferences, KeepsTheFirstOfEachPair) {
     std::vector<Reference> references = {named("bb", 1, 4), named("aa", 1, 3), named("bb", 1, 2), named("bb", 0, 1),
                                          named("bb", 1, 5)};
-    sort_unless_sorted(std::span<Reference>(references), resolve_order);
+    std::sort(references.begin(), references.end(), resolve_order);
     Duplicate twice;
     const auto distinct = unique_references(references, twice);
     ASSERT_EQ(distinct.size(), 3U);

@@ -1,0 +1,60 @@
+// Sorting records by short keys.
+//
+// Most sets arrive in order, and small ones are sorted as they are. Larger ones are in no order at all, ids being
+// random: then comparing and moving whole records, and guessing wrong at every other comparison, is what sorting costs.
+// Nothing here allocates: the caller lends the room.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+namespace dms_refs::core {
+
+// What a record is sorted by, and where it was.
+struct SortKey {
+    std::uint64_t major;
+    std::uint32_t position;
+};
+
+// Below this many records keys are not worth making.
+inline constexpr std::size_t least_sorted_by_keys = 48;
+
+// How many keys sort() needs room for.
+inline std::size_t sort_room(std::size_t records) noexcept {
+    return records < least_sorted_by_keys ? 0 : records * 2;
+}
+
+// Sorts keys by major, equal ones in any order. spare has room for as many.
+void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept;
+
+// Order says which of two records comes first, and has a number for each: order.major(a) < order.major(b) must imply
+// order(a, b). (Orders are function objects, so that sorting has them inline.)
+template <class T, class Order> void sort(std::span<T> records, Order order, std::span<SortKey> room) noexcept {
+    if (records.size() < least_sorted_by_keys) {
+        std::sort(records.begin(), records.end(), order);
+        return;
+    }
+    const auto keys = room.first(records.size());
+    for (std::size_t i = 0; i < keys.size(); ++i)
+        keys[i] = {order.major(records[i]), static_cast<std::uint32_t>(i)};
+    sort_keys(keys, room.subspan(keys.size()));
+    // Each cycle of the permutation, with one record set aside.
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (keys[i].position == i)
+            continue;
+        const T aside = records[i];
+        std::size_t to = i;
+        for (std::size_t from; (from = keys[to].position) != i; to = from) {
+            records[to] = records[from];
+            keys[to].position = static_cast<std::uint32_t>(to);
+        }
+        records[to] = aside;
+        keys[to].position = static_cast<std::uint32_t>(to);
+    }
+    // Where numbers were equal.
+    if (!std::is_sorted(records.begin(), records.end(), order))
+        std::sort(records.begin(), records.end(), order);
+}
+
+} // namespace dms_refs::core
