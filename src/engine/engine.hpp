@@ -65,8 +65,11 @@ struct Outcome {
 
 // Sorts what most often is in order already.
 template <class T, class Order> void sort_unless_sorted(Call *call, std::span<T> records, Order order) {
-    if (!std::is_sorted(records.begin(), records.end(), order))
-        core::sort(records, order, allocate<core::SortKey>(call->scratch, core::sort_room(records.size())));
+    if (std::is_sorted(records.begin(), records.end(), order))
+        return;
+    const auto room = allocate<core::SortKey>(call->scratch, core::sort_room(records.size()));
+    core::sort(records, order, room);
+    pfree(room.data());
 }
 
 void begin_call(Call *call, const char *function, const Store &store, Purpose purpose);

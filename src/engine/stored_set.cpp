@@ -82,7 +82,10 @@ struct Entry {
 
 struct PageOrder {
     bool operator()(const Entry &a, const Entry &b) const { return major(a) < major(b); }
-    static uint64 major(const Entry &entry) { return uint64{entry.row.block} << 16 | entry.row.offset; }
+    // No page has more rows than that: numbers of rows on neighbouring pages follow closely on each other.
+    static uint64 major(const Entry &entry) {
+        return uint64{entry.row.block} * (MaxHeapTuplesPerPage + 1) + entry.row.offset;
+    }
 };
 constexpr PageOrder page_order;
 

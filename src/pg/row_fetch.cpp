@@ -69,7 +69,9 @@ bool fetch_row(RowReader *reader, core::RowHint *hint) {
             tuple->t_len = ItemIdGetLength(item);
             tuple->t_tableOid = RelationGetRelid(heap);
             ItemPointerSet(&tuple->t_self, hint->row.block, hint->row.offset);
-            visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
+            // As sequential scans do it. What everybody sees on the primary may still be hidden on a standby.
+            visible = (PageIsAllVisible(page) && !snapshot->takenDuringRecovery) ||
+                      HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
             if (visible)
                 PredicateLockTID(heap, &tuple->t_self, snapshot, HeapTupleHeaderGetXmin(tuple->t_data));
             HeapCheckForSerializableConflictOut(visible, heap, tuple, buffer, snapshot);

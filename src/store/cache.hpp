@@ -5,18 +5,25 @@
 
 namespace dms_refs {
 
-struct RootEntry {
-    bool valid = false;
-    const char *not_native = nullptr; // why its leaves cannot be found by key
-    HTAB *keys = nullptr;             // KeyEntry by partition key; entries of another generation are stale
-    uint64 generation = 0;
+// Which leaf takes a partition key. Stale where the generation is not that of the root.
+struct KeyEntry {
+    uint64 generation;
+    Oid leaf;
+    int16 key;
 };
 
-struct KeyEntry {
-    int16 key;
-    Oid leaf;
-    uint64 generation;
+struct RootEntry {
+    bool valid;
+    const char *not_native;   // why its leaves cannot be found by key
+    uint64 generation;        // never 0
+    std::span<KeyEntry> keys; // each key has one place, which it shares with others
 };
+
+inline constexpr std::size_t key_places = 256;
+
+inline KeyEntry &place_of(const RootEntry &root, int16 key) {
+    return root.keys[static_cast<uint16>(key) % key_places];
+}
 
 struct LeafEntry {
     Oid relation; // hash key

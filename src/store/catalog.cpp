@@ -203,12 +203,16 @@ StoreEntry *store_entry(const char *name) {
         entry = static_cast<StoreEntry *>(hash_search(stores, NameStr(key), HASH_ENTER, &found));
         entry->leaves = leaves;
         for (RootEntry &root : entry->roots)
-            root.keys = nullptr;
+            root = {};
         entry->valid = false;
     }
-    for (RootEntry &root : entry->roots)
-        if (root.keys == nullptr)
-            root.keys = make_table(cache_context, "dms_refs partition keys", sizeof(int16), sizeof(KeyEntry));
+    for (RootEntry &root : entry->roots) {
+        if (root.keys.empty()) {
+            const auto keys = allocate<KeyEntry>(cache_context, key_places);
+            std::fill(keys.begin(), keys.end(), KeyEntry{});
+            root.keys = keys;
+        }
+    }
     entry->store = fresh;
     forget_tables(entry);
     entry->valid = true;

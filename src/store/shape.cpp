@@ -348,10 +348,9 @@ Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const 
         *not_native = known.not_native;
         return InvalidOid;
     }
-    bool found;
-    auto *mapped = static_cast<KeyEntry *>(hash_search(known.keys, &key, HASH_FIND, &found));
-    if (found && mapped->generation == known.generation)
-        return mapped->leaf;
+    KeyEntry &place = place_of(known, key);
+    if (place.key == key && place.generation == known.generation)
+        return place.leaf;
 
     const uint64 generation = known.generation;
     const PartitionDesc partitions = RelationGetPartitionDesc(root, true);
@@ -360,11 +359,8 @@ Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const 
         index = partition_of_key(RelationGetPartitionKey(root), partitions->boundinfo, key);
     if (index < 0)
         return InvalidOid;
-    // Only found partitions are remembered: keys without one are the caller's to choose, without bound.
-    mapped = static_cast<KeyEntry *>(hash_search(known.keys, &key, HASH_ENTER, &found));
-    mapped->leaf = partitions->oids[index];
-    mapped->generation = generation;
-    return mapped->leaf;
+    place = {generation, partitions->oids[index], key};
+    return place.leaf;
 }
 
 Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCKMODE lock, const char **not_native) {
@@ -372,17 +368,18 @@ Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCK
         const Oid leaf = leaf_for_key(store, role, root, key, not_native);
         if (!OidIsValid(leaf))
             return nullptr;
-        Relation relation = try_table_open(leaf, lock);
-        // While we waited for the lock a partition may have been attached that takes the key from the default
-        // partition; the lock has taken in what the server says of it.
-        if (relation != nullptr && leaf_for_key(store, role, root, key, not_native) == leaf) {
+        LockRelationOid(leaf, lock);
+        // While we waited for the lock the leaf may have been detached and dropped, or a partition been attached that
+        // takes the key from the default partition; the lock has taken in what the server says of it. A leaf that is
+        // still the key's exists.
+        if (leaf_for_key(store, role, root, key, not_native) == leaf) {
+            Relation relation = table_open(leaf, NoLock);
             if (takes_key(store, role, relation, key))
                 return relation;
             table_close(relation, lock);
             return nullptr;
         }
-        if (relation != nullptr)
-            table_close(relation, lock);
+        UnlockRelationOid(leaf, lock);
         CHECK_FOR_INTERRUPTS();
     }
 }
