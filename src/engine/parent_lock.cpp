@@ -14,6 +14,7 @@ namespace {
 // Looks the row up under a snapshot and locks its latest version; seen says whether the snapshot shows one.
 Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation, const Leaf &leaf, Snapshot snapshot,
                      bool *seen) {
+    const TupleDesc descriptor = RelationGetDescr(relation);
     TupleTableSlot *slot = table_slot_create(relation, nullptr);
     LookupScan scan = open_lookup(relation, leaf.by_key, snapshot, slot);
     Datum values[document_column::count];
@@ -26,8 +27,8 @@ Locked find_and_lock(const Parent &parent, LockTupleMode mode, Relation relation
         const core::RowAddress row = row_address(slot->tts_tid);
         locked = lock_row(relation, row, snapshot, mode, slot);
         if (locked == Locked::followed &&
-            (DatumGetInt64(column_value(slot, leaf.attributes[document_column::id])) != parent.id ||
-             DatumGetInt16(column_value(slot, leaf.attributes[document_column::partition_key])) != parent.key))
+            (column_value<int64>(leaf, document_column::id, slot_row(slot), descriptor) != parent.id ||
+             column_value<int16>(leaf, document_column::partition_key, slot_row(slot), descriptor) != parent.key))
             locked = Locked::gone; // it has got another key
     }
     close_lookup(&scan);

@@ -87,22 +87,21 @@ void close_alias_leaf(AliasLeaf *opened) {
     table_close(opened->relation, NoLock);
 }
 
-Datum column_of(const AliasLeaf &leaf, HeapTuple row, int column) {
-    return column_value(row, RelationGetDescr(leaf.relation), leaf.leaf.attributes[column]);
+template <class T> T column_of(const AliasLeaf &alias, HeapTuple row, int column) {
+    return column_value<T>(alias.leaf, column, row, RelationGetDescr(alias.relation));
 }
 
 void take_alias(const AliasLeaf &from, HeapTuple row, Reference *reference) {
-    reference->alias_id = DatumGetInt64(column_of(from, row, alias_column::id));
-    reference->document_id = DatumGetInt64(column_of(from, row, alias_column::document_id));
-    reference->document_key = DatumGetInt16(column_of(from, row, alias_column::document_key));
+    reference->alias_id = column_of<int64>(from, row, alias_column::id);
+    reference->document_id = column_of<int64>(from, row, alias_column::document_id);
+    reference->document_key = column_of<int16>(from, row, alias_column::document_key);
     reference->alias_row = row_address(row->t_self);
     reference->resolved = true;
 }
 
 bool is_alias_of(const AliasLeaf &leaf, HeapTuple row, const Reference &reference) {
-    const pg_uuid_t *id = DatumGetUUIDP(column_of(leaf, row, alias_column::referential_id));
-    return memcmp(id->data, reference.id.bytes, UUID_LEN) == 0 &&
-           DatumGetInt16(column_of(leaf, row, alias_column::partition_key)) == reference.partition_key;
+    return column_of<Uuid>(leaf, row, alias_column::referential_id) == reference.id &&
+           column_of<int16>(leaf, row, alias_column::partition_key) == reference.partition_key;
 }
 
 // A reference and what the cache says of its alias.
@@ -151,17 +150,26 @@ const char *resolve_in_leaf(Call *call, std::span<Hinted> run) {
     return nullptr;
 }
 
-// Resolves references in resolve order, a window at a time: what the cache knows of a window is prefetched
-// before the first of its rows is read. On a server with much memory, waiting for it is most of the work.
+// References are resolved a window at a time: what the cache knows of a window is prefetched before the first of its
+// rows is read. On a server with much memory, waiting for it is most of the work.
+constexpr std::size_t window = 128;
+
+void prefetch_hints(Call *call, std::span<const Reference> references) {
+    RowCache &cache = alias_cache();
+    const Oid table = call->store.table(Role::alias);
+    for (const Reference &reference : references)
+        cache.prefetch(table, reference.id);
+}
+
+// Resolves references in resolve order.
 const char *resolve_natively(Call *call, std::span<Reference> references) {
-    constexpr std::size_t window = 128;
     RowCache &cache = alias_cache();
     const Oid table = call->store.table(Role::alias);
     std::array<Hinted, window> hinted;
     for (std::size_t from = 0; from < references.size(); from += window) {
         const auto now = references.subspan(from, std::min(window, references.size() - from));
-        for (const Reference &reference : now)
-            cache.prefetch(table, reference.id);
+        if (references.size() > window)
+            prefetch_hints(call, now);
         for (std::size_t i = 0; i < now.size(); ++i) {
             hinted[i] = {&now[i], cache.find(table, now[i].id)};
             prefetch_row(hinted[i].hint);
@@ -221,6 +229,9 @@ void refuse_repeated(const Duplicate &twice) {
 
 std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplicate *repeated) {
     call->resolved_at = call->completions;
+    // A single window's hints are on their way while it is being sorted.
+    if (call->not_native == nullptr && references.size() <= window)
+        prefetch_hints(call, references);
     sort_unless_sorted(call, references, resolve_order);
     Duplicate twice;
     const std::span<Reference> distinct = unique_references(references, twice);

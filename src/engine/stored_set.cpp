@@ -91,14 +91,12 @@ constexpr PageOrder page_order;
 
 StoredReference take_row(const ReferenceLeaf &open, HeapTuple row) {
     namespace r = reference_column;
-    const auto column = [&open, row](int c) {
-        return column_value(row, RelationGetDescr(open.relation), open.leaf.attributes[c]);
-    };
+    const TupleDesc descriptor = RelationGetDescr(open.relation);
     StoredReference stored = {};
-    stored.alias_id = DatumGetInt64(column(r::alias_id));
-    stored.partition_key = DatumGetInt16(column(r::alias_key));
-    stored.document_key = DatumGetInt16(column(r::document_key));
-    stored.document_id = DatumGetInt64(column(r::document_id));
+    stored.alias_id = column_value<int64>(open.leaf, r::alias_id, row, descriptor);
+    stored.partition_key = column_value<int16>(open.leaf, r::alias_key, row, descriptor);
+    stored.document_key = column_value<int16>(open.leaf, r::document_key, row, descriptor);
+    stored.document_id = column_value<int64>(open.leaf, r::document_id, row, descriptor);
     stored.row = row_address(row->t_self);
     return stored;
 }

@@ -18,10 +18,11 @@ struct StillWanted {
 bool still_wanted(TupleTableSlot *latest, const void *argument) {
     namespace r = reference_column;
     const auto &wanted = *static_cast<const StillWanted *>(argument);
-    const AttrNumber *at = wanted.leaf->attributes;
-    return DatumGetInt16(column_value(latest, at[r::parent_key])) == wanted.parent->key &&
-           DatumGetInt64(column_value(latest, at[r::parent_id])) == wanted.parent->id &&
-           DatumGetInt64(column_value(latest, at[r::alias_id])) == wanted.row->alias_id;
+    HeapTuple row = slot_row(latest);
+    const TupleDesc descriptor = latest->tts_tupleDescriptor;
+    return column_value<int16>(*wanted.leaf, r::parent_key, row, descriptor) == wanted.parent->key &&
+           column_value<int64>(*wanted.leaf, r::parent_id, row, descriptor) == wanted.parent->id &&
+           column_value<int64>(*wanted.leaf, r::alias_id, row, descriptor) == wanted.row->alias_id;
 }
 
 void delete_removed(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {

@@ -34,12 +34,4 @@ void close_lookup(LookupScan *scan) {
     index_close(scan->index, NoLock);
 }
 
-void raise_null_column(TupleDesc descriptor, AttrNumber attribute) {
-    ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
-                    errmsg("column \"%s\" of a stored row is null",
-                           NameStr(TupleDescAttr(descriptor, attribute - 1)->attname)),
-                    errhint("A store's columns must not hold nulls.")));
-    pg_unreachable();
-}
-
 } // namespace dms_refs

@@ -37,24 +37,9 @@ inline ItemPointerData item_pointer(core::RowAddress row) {
     return tid;
 }
 
-[[noreturn]] void raise_null_column(TupleDesc descriptor, AttrNumber attribute);
-
-// A column that must hold a value: 23502 where it is null.
-inline Datum column_value(HeapTuple row, TupleDesc descriptor, AttrNumber attribute) {
-    bool is_null;
-    const Datum value = heap_getattr(row, attribute, descriptor, &is_null);
-    if (unlikely(is_null))
-        raise_null_column(descriptor, attribute);
-    return value;
-}
-
 // The row in a slot of a heap table, good while the slot holds it.
 inline HeapTuple slot_row(TupleTableSlot *slot) {
     return ExecFetchSlotHeapTuple(slot, false, nullptr);
-}
-
-inline Datum column_value(TupleTableSlot *slot, AttrNumber attribute) {
-    return column_value(slot_row(slot), slot->tts_tupleDescriptor, attribute);
 }
 
 // heap must be open and locked; slot must be one of heap's.

@@ -225,12 +225,29 @@ const char *not_writable(Relation root, Relation relation, Leaf *leaf) {
     return indexes_not_writable(relation);
 }
 
+// Where the store's columns lie as long as all columns before them have a fixed size.
+void find_offsets(Role role, TupleDesc columns, Leaf *leaf) {
+    std::fill(std::begin(leaf->offsets), std::end(leaf->offsets), static_cast<int16>(-1));
+    Size offset = 0;
+    for (int i = 0; i < columns->natts; ++i) {
+        const Form_pg_attribute attribute = TupleDescAttr(columns, i);
+        if (attribute->attlen <= 0 || offset > BLCKSZ)
+            return;
+        offset = att_align_nominal(offset, attribute->attalign);
+        for (int c = 0; c < column_counts[static_cast<int>(role)]; ++c)
+            if (leaf->attributes[c] == i + 1)
+                leaf->offsets[c] = static_cast<int16>(offset);
+        offset += static_cast<Size>(attribute->attlen);
+    }
+}
+
 Leaf describe_leaf(const Store &store, Role role, Relation root, Relation relation) {
     Leaf leaf;
     leaf.relation = RelationGetRelid(relation);
     leaf.not_readable = relation_not_readable(relation);
     for (int c = 0; c < column_counts[static_cast<int>(role)]; ++c)
         leaf.attributes[c] = store_column(store, role, c, relation);
+    find_offsets(role, RelationGetDescr(relation), &leaf);
     if (leaf.not_readable != nullptr) {
         leaf.not_writable = leaf.not_readable;
         return leaf;
@@ -308,6 +325,17 @@ bool takes_key(const Store &store, Role role, Relation partition, int16 key) {
 }
 
 } // namespace
+
+Datum required_column(HeapTuple row, TupleDesc descriptor, AttrNumber attribute) {
+    bool is_null;
+    const Datum value = heap_getattr(row, attribute, descriptor, &is_null);
+    if (is_null)
+        ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+                        errmsg("column \"%s\" of a stored row is null",
+                               NameStr(TupleDescAttr(descriptor, attribute - 1)->attname)),
+                        errhint("A store's columns must not hold nulls.")));
+    return value;
+}
 
 bool NativeForeignKey::fires() const {
     if (!OidIsValid(trigger))

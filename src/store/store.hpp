@@ -64,6 +64,7 @@ struct Leaf {
     const char *not_readable = nullptr; // why it cannot be read natively; NULL: it can
     const char *not_writable = nullptr; // why it cannot be written directly; NULL: it can (reference only)
     AttrNumber attributes[max_columns] = {};
+    int16 offsets[max_columns] = {};   // of the columns in the data of a row without nulls; -1: not always the same
     LookupIndex by_key;                // document: its key; alias: partition key, referential id; reference: parent
     LookupIndex by_id;                 // alias: partition key, id
     AttrNumber identity_attribute = 0; // reference only: 0 where there is none
@@ -76,6 +77,27 @@ struct Leaf {
     bool provisional = false; // an index cannot serve this transaction but will serve later ones: not to be cached
 };
 static_assert(std::is_trivially_copyable_v<Leaf>);
+
+// A column of a row; 23502 where it is null.
+Datum required_column(HeapTuple row, TupleDesc descriptor, AttrNumber attribute);
+
+// One of the store's columns in a row of a leaf, as int16, int64 or core::Uuid; 23502 where it is null. Mostly only the
+// row is looked at: the descriptors of many leaves do not stay in the processor's caches.
+template <class T> T column_value(const Leaf &leaf, int column, HeapTuple row, TupleDesc descriptor) {
+    const HeapTupleHeader header = row->t_data;
+    T value;
+    if (likely(leaf.offsets[column] >= 0 && !HeapTupleHasNulls(row) &&
+               HeapTupleHeaderGetNatts(header) >= leaf.attributes[column])) {
+        memcpy(&value, reinterpret_cast<const char *>(header) + header->t_hoff + leaf.offsets[column], sizeof value);
+        return value;
+    }
+    const Datum datum = required_column(row, descriptor, leaf.attributes[column]);
+    if constexpr (std::is_same_v<T, core::Uuid>)
+        memcpy(&value, DatumGetPointer(datum), sizeof value);
+    else
+        value = static_cast<T>(datum);
+    return value;
+}
 
 void register_store_invalidation();
 
