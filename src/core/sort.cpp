@@ -11,7 +11,6 @@ void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept {
     constexpr int bucket_bits = 8;
     constexpr std::size_t buckets = 1U << bucket_bits;
     constexpr std::size_t large = 16;
-    constexpr auto order = [](const SortKey &a, const SortKey &b) noexcept { return a.major < b.major; };
     if (keys.empty())
         return;
     std::uint64_t least = keys[0].major;
@@ -20,6 +19,8 @@ void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept {
         least = std::min(least, key.major);
         most = std::max(most, key.major);
     }
+    if (least == most)
+        return;
     const int shift = std::max(0, static_cast<int>(std::bit_width(most - least)) - bucket_bits);
     std::uint32_t ends[buckets + 1] = {};
     for (const SortKey &key : keys)
@@ -32,8 +33,7 @@ void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept {
     const auto sorted = spare.first(keys.size());
     for (std::size_t b = 0, first = 0; b < buckets; first = ends[b++])
         if (ends[b] - first > large)
-            std::sort(sorted.begin() + static_cast<std::ptrdiff_t>(first),
-                      sorted.begin() + static_cast<std::ptrdiff_t>(ends[b]), order);
+            sort_keys(sorted.subspan(first, ends[b] - first), keys.subspan(first, ends[b] - first));
     for (std::size_t i = 0; i < keys.size(); ++i) {
         std::size_t to = i;
         for (; to > 0 && sorted[i].major < keys[to - 1].major; --to)

@@ -49,6 +49,7 @@ void prefetch_row(const core::RowHint &hint) {
     __builtin_prefetch(page);
     __builtin_prefetch(page + SizeOfPageHeaderData + sizeof(ItemIdData) * (hint.row.offset - 1U) % BLCKSZ);
     __builtin_prefetch(page + hint.item % BLCKSZ);
+    __builtin_prefetch(page + (hint.item + 64) % BLCKSZ);
 }
 
 bool fetch_row(RowReader *reader, core::RowHint *hint) {
