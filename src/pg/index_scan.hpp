@@ -81,6 +81,11 @@ void fetch_on_page(LookupScan *scan, std::span<const Entry> entries, Snapshot sn
         return;
     const Buffer page = reinterpret_cast<BufferHeapTupleTableSlot *>(scan->slot)->buffer;
     LockBuffer(page, BUFFER_LOCK_SHARE);
+    // Ask for all of them first, or each would be waited for by itself.
+    const Page contents = BufferGetPage(page);
+    for (std::size_t ahead = i; ahead < entries.size(); ++ahead)
+        if (entries[ahead].row.offset <= PageGetMaxOffsetNumber(contents))
+            __builtin_prefetch(PageGetItem(contents, PageGetItemId(contents, entries[ahead].row.offset)));
     for (; i < entries.size(); ++i) {
         ItemPointerData tid = item_pointer(entries[i].row);
         HeapTupleData row;

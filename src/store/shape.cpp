@@ -231,9 +231,9 @@ void find_offsets(Role role, TupleDesc columns, Leaf *leaf) {
     Size offset = 0;
     for (int i = 0; i < columns->natts; ++i) {
         const Form_pg_attribute attribute = TupleDescAttr(columns, i);
-        if (attribute->attlen <= 0 || offset > BLCKSZ)
-            return;
         offset = att_align_nominal(offset, attribute->attalign);
+        if (attribute->attlen <= 0 || offset > PG_INT16_MAX)
+            return;
         for (int c = 0; c < column_counts[static_cast<int>(role)]; ++c)
             if (leaf->attributes[c] == i + 1)
                 leaf->offsets[c] = static_cast<int16>(offset);
