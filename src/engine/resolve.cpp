@@ -229,7 +229,7 @@ void refuse_repeated(const Duplicate &twice) {
 
 std::span<Reference> resolve(Call *call, std::span<Reference> references, Duplicate *repeated) {
     call->resolved_at = call->completions;
-    // A single window's hints are on their way while it is being sorted.
+    // A single window's hints are on their way while it is being sorted; sorting would mix up several.
     if (call->not_native == nullptr && references.size() <= window)
         prefetch_hints(call, references);
     sort_unless_sorted(call, references, resolve_order);

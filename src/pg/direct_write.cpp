@@ -5,8 +5,6 @@
 
 #include "pg/index_scan.hpp"
 
-#include <algorithm>
-
 namespace dms_refs {
 
 namespace {

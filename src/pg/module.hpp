@@ -3,6 +3,7 @@
 // Settings belong to the server's GUC machinery, which keeps them for the life of the backend.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <type_traits>
 
