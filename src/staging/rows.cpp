@@ -13,9 +13,9 @@ Size taken = 0; // by all stages of this backend
 
 constexpr uint32 address_unit = MAXIMUM_ALIGNOF;
 constexpr uint32 first_block = 2048;
-constexpr uint32 largest_block = 256 * 1024; // an address has 16 bits for the offset in units
+constexpr uint32 largest_block = 256 * 1024; // of those that rows share; see set_pointer
 constexpr uint32 first_buckets = 64;
-static_assert(largest_block / address_unit < PG_UINT16_MAX);
+static_assert(largest_block / address_unit < MovedPartitionsOffsetNumber); // the server's marks are not rows
 
 // A row of a stage with a key has the next of its chain in front.
 Address *next_of(const Row *row) {
@@ -67,10 +67,18 @@ template <class T> void grow(Content *content, std::span<T> *array, Size capacit
     *array = larger;
 }
 
-void free_block(Content *content) noexcept {
-    const Block block = content->blocks[--content->block_count];
+void free_data(Content *content, const Block &block) noexcept {
     gave_back(content, block.size);
     pfree(block.data);
+}
+
+void free_last_block(Content *content) noexcept {
+    free_data(content, content->blocks[--content->block_count]);
+}
+
+// Not made for one large row.
+bool is_shared(const Block &block) noexcept {
+    return block.size <= largest_block;
 }
 
 // The last block, with room for so many bytes.
@@ -106,6 +114,7 @@ Address *bucket_of(const Content *content, uint32 hash) {
 }
 
 Address address_in(uint32 block, uint32 offset) {
+    Assert(offset < largest_block && offset % address_unit == 0);
     return static_cast<Address>(block + 1) << 32 | offset;
 }
 
@@ -117,7 +126,11 @@ Row *row_at(const Content *content, Address address) {
     return row_in(content, static_cast<uint32>(address >> 32) - 1, static_cast<uint32>(address));
 }
 
+// An ItemPointer has 16 bits for the offset, in units. A row that began farther back would be taken for another one: it
+// is not handed out.
 void set_pointer(ItemPointerData *pointer, uint32 block, uint32 offset) {
+    if (unlikely(offset >= largest_block))
+        elog(ERROR, "the staged row (%u,%u) has no address", block, offset);
     ItemPointerSet(pointer, block, offset / address_unit + 1);
 }
 
@@ -158,34 +171,47 @@ void reserve_index(Content *content) {
 }
 
 // Moves the versions that somebody may still see to the front. The place a row moves to is never behind the one it
-// comes from, so nothing is overwritten and nothing allocated.
+// comes from, so nothing is overwritten and nothing allocated. A block that was made for one large row keeps it or
+// goes: small rows in it would begin farther back than an address reaches.
 void compact(Content *content) noexcept {
-    uint32 to_block = 0;
+    const auto blocks = content->blocks.first(content->block_count);
     uint32 to = 0;
     content->versions = 0;
     content->row_bytes = 0;
-    for (uint32 block = 0; block < content->block_count; ++block) {
-        const uint32 used = content->blocks[block].used;
+    for (uint32 from = 0; from < blocks.size(); ++from) {
+        const bool shared = is_shared(blocks[from]);
+        const uint32 used = blocks[from].used;
+        blocks[from].used = 0;
         for (uint32 offset = 0; offset < used;) {
-            const Row *row = row_in(content, block, offset);
+            const Row *row = row_in(content, from, offset);
             const uint32 space = space_of(content, row);
-            const char *from = content->blocks[block].data + offset;
+            const char *data = blocks[from].data + offset;
             offset += space;
+            Assert(offset <= used);
             if (row->added == never)
                 continue;
-            while (content->blocks[to_block].size - to < space) {
-                content->blocks[to_block++].used = to;
-                to = 0;
-            }
             content->versions++;
             content->row_bytes += space;
-            memmove(content->blocks[to_block].data + to, from, space);
-            to += space;
+            if (!shared) {
+                Assert(offset == used && offset == space);
+                blocks[from].used = used;
+                continue;
+            }
+            while (!is_shared(blocks[to]) || blocks[to].size - blocks[to].used < space)
+                ++to;
+            Assert(to < from || (to == from && blocks[to].used + space <= offset));
+            memmove(blocks[to].data + blocks[to].used, data, space);
+            blocks[to].used += space;
         }
     }
-    content->blocks[to_block].used = to;
-    while (content->block_count > to_block + 1)
-        free_block(content);
+    uint32 kept = 0;
+    for (const Block &block : blocks) {
+        if (block.used > 0)
+            blocks[kept++] = block;
+        else
+            free_data(content, block);
+    }
+    content->block_count = kept;
     if (!content->buckets.empty())
         index_all(content);
 }
@@ -258,6 +284,7 @@ Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const
 
 Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
              CommandId command) {
+    Assert(command <= last_command);
     bool has_nulls = false;
     for (int i = 0; i < columns->natts && !has_nulls; ++i)
         has_nulls = nulls[i];
@@ -283,6 +310,7 @@ Row *add_row(Content *content, TupleDesc columns, const Datum *values, const boo
     heap_fill_tuple(columns, const_cast<Datum *>(values), const_cast<bool *>(nulls),
                     reinterpret_cast<char *>(row) + header, data, &row->infomask, has_nulls ? row->nulls : nullptr);
     // From here on nothing raises.
+    Assert(block->used + space <= block->size && (is_shared(*block) || block->used == 0));
     const Address address = address_in(content->block_count - 1, block->used);
     block->used += static_cast<uint32>(space);
     content->versions++;
@@ -301,6 +329,7 @@ void reserve_deletions(Content *content, uint64 more) {
 }
 
 void delete_row(Content *content, Row *row, CommandId command) {
+    Assert(command <= last_command && row->deleted == 0 && row->added != never);
     reserve_deletions(content, 1);
     content->deletions[content->deletion_count++] = row;
     row->deleted = command + 1;
@@ -414,7 +443,7 @@ void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexce
             }
         });
     while (content->block_count > fill.blocks)
-        free_block(content);
+        free_last_block(content);
     if (fill.blocks > 0)
         content->blocks[fill.blocks - 1].used = fill.used;
 }

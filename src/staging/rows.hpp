@@ -30,6 +30,7 @@ struct Row {
 static_assert(offsetof(Row, infomask2) == offsetof(HeapTupleHeaderData, t_infomask2));
 static_assert(offsetof(Row, nulls) == offsetof(HeapTupleHeaderData, t_bits));
 inline constexpr uint32 never = PG_UINT32_MAX;
+inline constexpr CommandId last_command = never - 2; // no later one can be told from "never"
 
 inline bool visible(const Row *row, CommandId current) {
     return row->added <= current && (row->deleted == 0 || row->deleted > current);

@@ -25,6 +25,9 @@ static_assert(std::is_trivially_copyable_v<ModifyState>);
 
 ModifyState *prepare(EState *estate, ResultRelInfo *info, CommandId command) {
     Relation relation = info->ri_RelationDesc;
+    if (command > last_command)
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("cannot change stages in more than %u commands of a transaction", last_command)));
     auto *state = allocate<ModifyState>(estate->es_query_cxt, 1).data();
     *state = {};
     state->relation = relation;
