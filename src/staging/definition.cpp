@@ -1,11 +1,14 @@
 // What a stage is made of: its options, its columns as rows hold them, and its key.
 //
 // State: Definition structs in contexts of their own, each kept while a content or its stage refers to it. A
-// definition is built completely before anybody sees it; on error its context goes with the caller's.
+// definition is built completely before anybody sees it; on error its context goes with the caller's. And how many
+// there were.
 #include "staging/stage.hpp"
 
 namespace dms_refs::staging {
 namespace {
+
+uint64 definitions_made = 0;
 
 ColumnShape shape_of(const FormData_pg_attribute *column) {
     return {column->atttypid, column->atttypmod, column->attcollation,
@@ -83,6 +86,7 @@ Definition *make_definition(Relation relation, List *key, MemoryContext parent) 
     MemoryContext context = AllocSetContextCreate(parent, "dms_refs stage definition", ALLOCSET_SMALL_SIZES);
     auto *definition = allocate<Definition>(context, 1).data();
     *definition = {};
+    definition->serial = ++definitions_made;
     definition->relation = RelationGetRelid(relation);
     definition->context = context;
     definition->columns = allocate<ColumnShape>(context, columns->natts);

@@ -259,14 +259,17 @@ uint32 hash_key(const Key &key, const Datum *values, const bool *nulls) {
     return finish_hash(sum);
 }
 
-Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const Datum *values) {
+// The equality function may be anybody's. A content with rows outlives it, because its table is in use; but a chain
+// that grows or is cut while it is walked says nothing. An index of a table could not bear that, either.
+Row *find_same_key(const Content *content, const Key &key, TupleDesc columns, uint32 hash, const Datum *values,
+                   const Row *but) {
     if (hash == 0 || content->buckets.empty())
         return nullptr;
-    const Key &key = content->definition->key;
+    const int64 changes = content->changes;
     for (Address at = *bucket_of(content, hash); at != 0;) {
         Row *row = row_at(content, at);
         at = *next_of(row);
-        if (row->hash != hash || row->deleted != 0 || row->added == never)
+        if (row->hash != hash || row->deleted != 0 || row->added == never || row == but)
             continue;
         HeapTupleData tuple = tuple_of(row, InvalidOid, {});
         bool same = true;
@@ -275,6 +278,10 @@ Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const
             const Datum value = heap_getattr(&tuple, key.columns[i], columns, &is_null);
             same = !is_null && DatumGetBool(FunctionCall2Coll(const_cast<FmgrInfo *>(&key.equal[i]), key.collations[i],
                                                               value, values[key.columns[i] - 1]));
+            if (content->changes != changes)
+                ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                                errmsg("the equality function of a stage's key has changed the stage"),
+                                errdetail("The function is %s.", format_procedure(key.equal[i].fn_oid))));
         }
         if (same)
             return row;
@@ -345,8 +352,12 @@ Row *row_at(const Content *content, ItemPointerData address) {
     return row_in(content, block, offset);
 }
 
+// Users' code runs while a scan is open. Its content stays, because the table is in use and no command may empty it,
+// and a rollback goes back to a moment after the scan began; but one without rows is not kept.
 Scan begin_scan(const Content *content, CommandId current) {
     Scan scan;
+    if (content == nullptr || content->block_count == 0)
+        return scan;
     scan.content = content;
     scan.current = current;
     scan.end = fill_of(content);
@@ -358,9 +369,8 @@ void restart_scan(Scan *scan) {
 }
 
 void restart_lookup(Scan *scan, uint32 hash) {
-    scan->hash = hash;
-    scan->chain =
-        hash == 0 || scan->content == nullptr || scan->content->buckets.empty() ? 0 : *bucket_of(scan->content, hash);
+    scan->hash = scan->content == nullptr || scan->content->buckets.empty() ? 0 : hash;
+    scan->last = 0;
 }
 
 const Row *next_row(Scan *scan, ItemPointerData *address) {
@@ -382,16 +392,23 @@ const Row *next_row(Scan *scan, ItemPointerData *address) {
     return nullptr;
 }
 
+// Between two calls rows may be added, and the buckets made anew: a version's own link leads on, as those that follow
+// it are older.
 const Row *next_match(Scan *scan, ItemPointerData *address) {
-    while (scan->chain != 0) {
-        const Address at = scan->chain;
-        const Row *row = row_at(scan->content, at);
-        scan->chain = *next_of(row);
+    const Content *content = scan->content;
+    if (scan->hash == 0)
+        return nullptr;
+    Address at = scan->last == 0 ? *bucket_of(content, scan->hash) : *next_of(row_at(content, scan->last));
+    while (at != 0) {
+        const Row *row = row_at(content, at);
         if (row->hash == scan->hash && visible(row, scan->current)) {
             set_pointer(address, static_cast<uint32>(at >> 32) - 1, static_cast<uint32>(at));
+            scan->last = at;
             return row;
         }
+        at = *next_of(row);
     }
+    scan->hash = 0;
     return nullptr;
 }
 

@@ -63,6 +63,7 @@ struct ColumnShape {
 
 // What rows are made by: the columns and the key. Shared by the contents that were filled under it.
 struct Definition {
+    uint64 serial; // another one for each that this backend makes
     Oid relation;
     MemoryContext context;
     int users; // contents
@@ -121,12 +122,15 @@ Content *new_content(MemoryContext parent, Definition *definition); // a child o
 void free_content(Content *content) noexcept;
 
 // The hash of a key among values of a row: 0 where a column of it is NULL, and such a row equals no other.
+// Runs users' code: whatever was known of a content before is no longer.
 uint32 hash_key(const Key &key, const Datum *values, const bool *nulls);
 uint32 combine_hashes(uint32 sum, uint32 next);
 uint32 finish_hash(uint32 sum);
 
-// The version that is not deleted and has the same key; NULL where there is none.
-Row *find_same_key(const Content *content, TupleDesc columns, uint32 hash, const Datum *values);
+// The version that is not deleted and has the same key, beside one that is about to go; NULL where there is none.
+// Errors: 27000 where the equality function changes the stage.
+Row *find_same_key(const Content *content, const Key &key, TupleDesc columns, uint32 hash, const Datum *values,
+                   const Row *but);
 
 // Adds a version. The values lie in the server's memory: nothing of them is stored elsewhere.
 Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
@@ -143,8 +147,8 @@ struct Scan {
     Fill end = {0, 0};
     uint32 block = 0;
     uint32 offset = 0;
-    Address chain = 0;
-    uint32 hash = 0;
+    Address last = 0; // that a lookup returned; the chain is followed from there as it is by then
+    uint32 hash = 0;  // that a lookup is for; 0: nothing more will be found
 };
 static_assert(std::is_trivially_copyable_v<Scan>);
 

@@ -2,6 +2,10 @@
 //
 // The server computes defaults and generated columns and fires triggers; constraints and the key are checked here.
 //
+// Users' code runs in the middle: constraints, hash functions, triggers. It may do to the stage what the server allows
+// while the table is in use, with savepoints that it rolls back. So all of it runs first; then the row to be changed
+// and the content are looked up, and only the equality function, which is watched, runs between that and the change.
+//
 // State: a ModifyState in the query's memory. What is written goes to the stage at once; on error the transaction's
 // rollback takes it back.
 #include "staging/stage.hpp"
@@ -14,6 +18,9 @@ namespace {
 struct ModifyState {
     Relation relation;
     Stage *stage;
+    uint64 definition; // its serial, when the statement began
+    Key key;           // of that definition, for this query
+    std::span<AttrNumber> variable;
     CommandId command;
     AttrNumber address;        // junk attribute: ctid
     bool skip_duplicates;      // ON CONFLICT DO NOTHING
@@ -32,6 +39,15 @@ ModifyState *prepare(EState *estate, ResultRelInfo *info, CommandId command) {
     *state = {};
     state->relation = relation;
     state->stage = open_stage(relation);
+    const Definition *definition = state->stage->definition;
+    state->definition = definition->serial;
+    state->key = definition->key;
+    for (int n = 0; n < state->key.count; ++n) {
+        fmgr_info_copy(&state->key.hash[n], const_cast<FmgrInfo *>(&definition->key.hash[n]), estate->es_query_cxt);
+        fmgr_info_copy(&state->key.equal[n], const_cast<FmgrInfo *>(&definition->key.equal[n]), estate->es_query_cxt);
+    }
+    state->variable = allocate<AttrNumber>(estate->es_query_cxt, definition->variable.size());
+    std::copy(definition->variable.begin(), definition->variable.end(), state->variable.begin());
     state->command = command;
     state->row_context = AllocSetContextCreate(estate->es_query_cxt, "dms_refs staged row", ALLOCSET_DEFAULT_SIZES);
     state->values = allocate<Datum>(estate->es_query_cxt, RelationGetDescr(relation)->natts);
@@ -62,7 +78,7 @@ void begin_insert(ModifyTableState *node, ResultRelInfo *info) {
 // Values that live outside the row, and may go away before it does, are fetched; compressed ones stay so.
 const Datum *flat_values(ModifyState *state, const TupleTableSlot *slot) {
     bool copied = false;
-    for (const AttrNumber number : state->stage->definition->variable) {
+    for (const AttrNumber number : state->variable) {
         const int i = number - 1;
         if (slot->tts_isnull[i])
             continue;
@@ -98,28 +114,55 @@ int duplicate_detail(Relation relation, const Key &key, const Datum *values) {
     return errdetail("Key (%s)=(%s) already exists.", names.data, shown.data);
 }
 
-// Adds the row of a slot, which agrees with the constraints; false where it is a duplicate to be skipped.
-bool add(ModifyState *state, const TupleTableSlot *slot) {
-    Stage *stage = state->stage;
-    Content *content = content_to_change(stage);
-    const Key &key = content->definition->key;
-    TupleDesc columns = RelationGetDescr(state->relation);
+[[noreturn]] void report_duplicate(const ModifyState *state, const Datum *values) {
+    ereport(ERROR,
+            (errcode(ERRCODE_UNIQUE_VIOLATION),
+             errmsg("duplicate key value violates the key of stage \"%s\"", RelationGetRelationName(state->relation)),
+             duplicate_detail(state->relation, state->key, values), errtable(state->relation)));
+}
+
+// A row as it will be added, in the state's row context.
+struct NewRow {
+    const Datum *values;
+    const bool *nulls;
+    uint32 hash;
+};
+
+// The row of a slot, when the constraints have been checked: the last of users' code, but for the equality function.
+NewRow new_row(ModifyState *state, const TupleTableSlot *slot) {
     MemoryContextReset(state->row_context);
     const MemoryContext before = MemoryContextSwitchTo(state->row_context);
-    const Datum *values = flat_values(state, slot);
-    const uint32 hash = hash_key(key, values, slot->tts_isnull);
-    if (find_same_key(content, columns, hash, values) != nullptr) {
+    NewRow row = {flat_values(state, slot), slot->tts_isnull, 0};
+    row.hash = hash_key(state->key, row.values, row.nulls);
+    MemoryContextSwitchTo(before);
+    // The table is in use and cannot be altered, but a type of its columns can.
+    if (!state->stage->checked)
+        (void)open_stage(state->relation);
+    if (state->stage->definition->serial != state->definition)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("stage \"%s\" was altered by a function of the statement that writes to it",
+                               RelationGetRelationName(state->relation))));
+    return row;
+}
+
+// Puts a row into the stage, in the place of an old version where there is one; false where it is a duplicate to be
+// skipped.
+bool put(ModifyState *state, const NewRow &row, Row *old) {
+    Stage *stage = state->stage;
+    Content *content = content_to_change(stage);
+    TupleDesc columns = RelationGetDescr(state->relation);
+    const MemoryContext before = MemoryContextSwitchTo(state->row_context);
+    if (find_same_key(content, state->key, columns, row.hash, row.values, old) != nullptr) {
         if (!state->skip_duplicates)
-            ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
-                            errmsg("duplicate key value violates the key of stage \"%s\"",
-                                   RelationGetRelationName(state->relation)),
-                            duplicate_detail(state->relation, key, values), errtable(state->relation)));
+            report_duplicate(state, row.values);
         MemoryContextSwitchTo(before);
         return false;
     }
-    const Row *row = add_row(content, columns, values, slot->tts_isnull, hash, state->command);
+    if (old != nullptr)
+        delete_row(content, old, state->command);
+    const Row *added = add_row(content, columns, row.values, row.nulls, row.hash, state->command);
     state->added.rows++;
-    state->added.bytes += row->length;
+    state->added.bytes += added->length;
     note_peak(stage);
     MemoryContextSwitchTo(before);
     return true;
@@ -141,7 +184,7 @@ void check(EState *estate, ResultRelInfo *info, TupleTableSlot *slot) {
 TupleTableSlot *insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *) {
     auto *state = static_cast<ModifyState *>(info->ri_FdwState);
     check(estate, info, slot);
-    return add(state, slot) ? slot : nullptr;
+    return put(state, new_row(state, slot), nullptr) ? slot : nullptr;
 }
 
 // The version that a plan's row came from. NULL: this command has changed it already, as happens to a row that a join
@@ -168,13 +211,13 @@ Row *row_to_change(ModifyState *state, TupleTableSlot *plan_slot, ItemPointerDat
 
 TupleTableSlot *update(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *plan_slot) {
     auto *state = static_cast<ModifyState *>(info->ri_FdwState);
-    ItemPointerData address;
-    Row *row = row_to_change(state, plan_slot, &address);
-    if (row == nullptr)
-        return nullptr;
     check(estate, info, slot);
-    delete_row(content_to_change(state->stage), row, state->command);
-    add(state, slot);
+    const NewRow row = new_row(state, slot);
+    ItemPointerData address;
+    Row *old = row_to_change(state, plan_slot, &address);
+    if (old == nullptr)
+        return nullptr;
+    put(state, row, old);
     return slot;
 }
 

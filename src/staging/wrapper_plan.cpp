@@ -12,7 +12,7 @@ namespace {
 
 // What planning a relation needs of its stage: RelOptInfo.fdw_private.
 struct Planned {
-    const Key *key; // NULL: none
+    const Key *key; // a copy: planning runs users' functions, and nothing keeps the table from changing; NULL: none
     int64 rows;
 };
 
@@ -173,7 +173,12 @@ void get_size(PlannerInfo *root, RelOptInfo *relation, Oid id) {
     const Stage *stage = open_stage(opened);
     const Key &key = stage->definition->key;
     auto *planned = allocate<Planned>(CurrentMemoryContext, 1).data();
-    *planned = {key.count > 0 ? &key : nullptr, live_rows(stage)};
+    *planned = {nullptr, live_rows(stage)};
+    if (key.count > 0) {
+        auto *copy = allocate<Key>(CurrentMemoryContext, 1).data();
+        *copy = key;
+        planned->key = copy;
+    }
     relation->fdw_private = planned;
     relation->tuples = static_cast<double>(planned->rows);
     relation->pages =
