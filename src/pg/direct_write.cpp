@@ -25,6 +25,21 @@ void leave_out(TriggerDesc *triggers, std::span<const Oid> checked) {
     triggers->trig_insert_after_row = insert_after_row;
 }
 
+// Tables whose triggers fired in this phase without being written by it: a cascading foreign key writes them in
+// statements whose triggers are left to us. The executor opened them for their triggers and closes them with its result
+// relations, of which one here is not its own. At the end of each phase, as after each statement: user code may alter
+// them then.
+void close_trigger_targets(EState *estate) {
+    ListCell *cell;
+    foreach (cell, estate->es_trig_target_relations) {
+        const auto *info = static_cast<const ResultRelInfo *>(lfirst(cell));
+        Assert(info->ri_RangeTableIndex == 0 && info->ri_NumIndices == 0);
+        table_close(info->ri_RelationDesc, NoLock);
+    }
+    list_free(estate->es_trig_target_relations);
+    estate->es_trig_target_relations = NIL;
+}
+
 } // namespace
 
 void raise_serialization_failure(const char *concurrent) {
@@ -85,6 +100,7 @@ void end_phase(DirectTarget *target) {
         (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
                                 true, 0, false);
         AfterTriggerEndQuery(target->estate);
+        close_trigger_targets(target->estate);
         AtEOXact_GUC(true, nest);
     }
     CommandCounterIncrement();
