@@ -65,7 +65,7 @@ SELECT * FROM t.replace_set();
 RESET session_replication_role;
 DROP TRIGGER on_leaf ON s.reference_01;
 
--- BEFORE ROW: it may change a row, and keep one from being written.
+-- BEFORE ROW: it may change columns of its own; where it keeps a row from being written, the call fails.
 ALTER TABLE s.reference ADD COLUMN noted text;
 CREATE FUNCTION t.before_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

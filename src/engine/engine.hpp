@@ -134,10 +134,19 @@ struct ForeignKeys {
     const core::Reference *missing; // an alias
 };
 
-void write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys);
-void write_sql(Call *call, const Parent &parent, const Outcome &delta);
+// They say whether each row of the difference was written.
+bool write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys);
+bool write_sql(Call *call, const Parent &parent, const Outcome &delta);
 // The rows whose reference stays but whose target changed: by SQL in either engine.
-void update_by_sql(Call *call, const Parent &parent, const Outcome &delta);
+bool update_by_sql(Call *call, const Parent &parent, const Outcome &delta);
+
+// --- written_set.cpp ---
+
+// Whether rows may be stored otherwise than they are written, or not at all, without an error.
+bool may_write_otherwise(Call *call, const Parent &parent);
+
+// Reads the set again, and raises an error where it is not the given one.
+void require_equal(Call *call, const Parent &parent, const Outcome &delta);
 
 // Raises the error of the foreign-key triggers for a row that is not there.
 [[noreturn]] void raise_foreign_key_violation(Call *call, Oid constraint, const Parent &parent,

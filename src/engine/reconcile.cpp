@@ -139,12 +139,19 @@ ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &
 }
 
 void apply(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
+    bool otherwise = may_write_otherwise(call, parent);
+    bool all;
     if (writes_directly(call)) {
-        write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, locked, exists));
+        all = write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, locked, exists));
     } else {
         record_by_sql();
-        write_sql(call, parent, delta);
+        all = write_sql(call, parent, delta);
     }
+    call->has_written = true;
+    // A trigger may have made another one.
+    otherwise = otherwise || may_write_otherwise(call, parent);
+    if (!all || otherwise)
+        require_equal(call, parent, delta);
 }
 
 } // namespace
@@ -272,7 +279,6 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
     if (outcome.path == CallPath::invalid || outcome.counts.unchanged())
         return outcome;
     apply(call, parent, outcome, lock, exists);
-    call->has_written = true;
     return outcome;
 }
 

@@ -25,7 +25,8 @@ bool still_wanted(TupleTableSlot *latest, const void *argument) {
            column_value<int64>(*wanted.leaf, r::alias_id, row, descriptor) == wanted.row->alias_id;
 }
 
-void delete_removed(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
+bool delete_removed(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
+    bool all = true;
     begin_phase(target, CMD_DELETE);
     for (const Change &change : delta.changes) {
         if (change.action != Action::remove)
@@ -33,9 +34,10 @@ void delete_removed(Call *call, DirectTarget *target, const Parent &parent, cons
         CHECK_FOR_INTERRUPTS();
         const StoredReference &row = delta.stored[static_cast<std::size_t>(change.stored)];
         const StillWanted wanted = {&call->leaf.leaf, &parent, &row};
-        delete_row(target, row.row, call->snapshot, still_wanted, &wanted);
+        all = delete_row(target, row.row, call->snapshot, still_wanted, &wanted) && all;
     }
     end_phase(target);
+    return all;
 }
 
 Datum identity_value(const Leaf &leaf) {
@@ -98,18 +100,20 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
 
 } // namespace
 
-void write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
+bool write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
     // A batch keeps one writer a leaf.
     const MemoryContext before = MemoryContextSwitchTo(call->context);
     if (call->leaf.writer == nullptr)
         call->leaf.writer = open_direct(call->leaf.relation, {foreign_keys.checked, foreign_keys.n_checked});
     DirectTarget *target = call->leaf.writer;
     MemoryContextSwitchTo(before);
+    bool all = true;
     if (delta.counts.deleted > 0)
-        delete_removed(call, target, parent, delta);
-    update_by_sql(call, parent, delta);
+        all = delete_removed(call, target, parent, delta);
+    all = update_by_sql(call, parent, delta) && all;
     if (delta.counts.inserted > 0)
         insert_added(call, target, parent, delta, foreign_keys);
+    return all;
 }
 
 } // namespace dms_refs

@@ -19,7 +19,7 @@ std::span<Change> changes_of(Call *call, const Outcome &delta, Action action) {
 }
 
 // insert_rows and update_rows take the same arguments.
-void write_given(Call *call, const Parent &parent, const Outcome &delta, Action action, Statement statement) {
+bool write_given(Call *call, const Parent &parent, const Outcome &delta, Action action, Statement statement) {
     const auto changes = changes_of(call, delta, action);
     const auto given = [&delta](const Change &change) -> const Reference & {
         return delta.given[static_cast<std::size_t>(change.given)];
@@ -34,28 +34,29 @@ void write_given(Call *call, const Parent &parent, const Outcome &delta, Action 
                  [&](const Change &c) { return Int16GetDatum(given(c).document_key); }),
         array_of(call->scratch, changes, INT8OID,
                  [&](const Change &c) { return Int64GetDatum(given(c).document_id); })};
-    run_command(call->store, statement, arguments);
+    return run_command(call->store, statement, arguments) == changes.size();
 }
 
 } // namespace
 
-void update_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
-    if (delta.counts.updated > 0)
-        write_given(call, parent, delta, Action::update, Statement::update_rows);
+bool update_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    return delta.counts.updated == 0 || write_given(call, parent, delta, Action::update, Statement::update_rows);
 }
 
-void write_sql(Call *call, const Parent &parent, const Outcome &delta) {
+bool write_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    bool all = true;
     if (delta.counts.deleted > 0) {
         const auto changes = changes_of(call, delta, Action::remove);
         const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id),
                                    array_of(call->scratch, changes, INT8OID, [&delta](const Change &c) {
                                        return Int64GetDatum(delta.stored[static_cast<std::size_t>(c.stored)].alias_id);
                                    })};
-        run_command(call->store, Statement::delete_rows, arguments);
+        all = run_command(call->store, Statement::delete_rows, arguments) == changes.size();
     }
-    update_by_sql(call, parent, delta);
+    all = update_by_sql(call, parent, delta) && all;
     if (delta.counts.inserted > 0)
-        write_given(call, parent, delta, Action::insert, Statement::insert_rows);
+        all = write_given(call, parent, delta, Action::insert, Statement::insert_rows) && all;
+    return all;
 }
 
 } // namespace dms_refs

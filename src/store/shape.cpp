@@ -170,8 +170,12 @@ const char *unwritten_columns(Relation root, Relation relation, Leaf *leaf) {
         bool ours = false;
         for (int c = 0; c < reference_column::count; ++c)
             ours = ours || leaf->attributes[c] == in_leaf;
-        if (ours)
+        if (ours) {
+            // SQL refuses to give it one.
+            if (attribute->attgenerated != '\0' || attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+                return "a column of the store takes no value";
             continue;
+        }
         if (attribute->attidentity != '\0') {
             if (leaf->identity_attribute != 0)
                 return "two identity columns";
@@ -337,9 +341,7 @@ Datum required_column(HeapTuple row, TupleDesc descriptor, AttrNumber attribute)
     return value;
 }
 
-bool NativeForeignKey::fires() const {
-    if (!OidIsValid(trigger))
-        return false;
+bool trigger_fires(char enabled) {
     if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
         return enabled == TRIGGER_FIRES_ON_REPLICA || enabled == TRIGGER_FIRES_ALWAYS;
     return enabled == TRIGGER_FIRES_ON_ORIGIN || enabled == TRIGGER_FIRES_ALWAYS;

@@ -48,14 +48,17 @@ struct Store {
 };
 static_assert(std::is_trivially_copyable_v<Store>);
 
+// Whether a trigger or rule that is enabled in that way (tgenabled, ev_enabled) fires under the session's replication
+// role.
+bool trigger_fires(char enabled);
+
 // A foreign key whose check is a lookup that the engine has just done: its trigger may be left out.
 struct NativeForeignKey {
     Oid constraint = InvalidOid;
     Oid trigger = InvalidOid;
     char enabled = 0; // pg_trigger.tgenabled
 
-    // Whether the trigger would fire under the session's replication role.
-    bool fires() const;
+    bool fires() const { return OidIsValid(trigger) && trigger_fires(enabled); }
 };
 
 // What is known of one leaf (or unpartitioned table) of a store.
