@@ -71,7 +71,7 @@ DMS_REFS_FUNCTION(dms_refs_check_stage) {
 DMS_REFS_FUNCTION(dms_refs_stage_contents) {
     using namespace dms_refs;
     static TupleDesc row_type = nullptr;
-    const staging::Stage *stage = staging::known_stage(PG_GETARG_OID(0));
+    const staging::Stage *stage = staging::current_stage(PG_GETARG_OID(0));
     const int64 bytes = stage != nullptr && stage->content != nullptr ? static_cast<int64>(stage->content->bytes) : 0;
     const Datum values[] = {Int64GetDatum(stage != nullptr ? staging::live_rows(stage) : 0), Int64GetDatum(bytes),
                             Int64GetDatum(stage != nullptr ? static_cast<int64>(stage->peak_bytes) : 0)};

@@ -1,8 +1,7 @@
 // What a stage is made of: its options, its columns as rows hold them, and its key.
 //
-// State: Definition structs in contexts of their own, each kept while a content or its stage refers to it. A
-// definition is built completely before anybody sees it; on error its context goes with the caller's. And how many
-// there were.
+// State: Definition structs in contexts of their own, and how many there were. A definition is built completely before
+// anybody sees it; on error its context goes with the caller's.
 #include "staging/stage.hpp"
 
 namespace dms_refs::staging {
@@ -43,6 +42,14 @@ void add_key_column(Definition *definition, Relation relation, const char *name)
     key.collations[i] = column->attcollation;
     fmgr_info_cxt(type->hash_proc, &key.hash[i], definition->context);
     fmgr_info_cxt(get_opcode(type->eq_opr), &key.equal[i], definition->context);
+}
+
+bool same_key(const Key &a, const Key &b) {
+    bool same = a.count == b.count;
+    for (int i = 0; same && i < a.count; ++i)
+        same = a.columns[i] == b.columns[i] && a.collations[i] == b.collations[i] &&
+               a.hash[i].fn_oid == b.hash[i].fn_oid && a.equal[i].fn_oid == b.equal[i].fn_oid;
+    return same;
 }
 
 } // namespace
@@ -88,6 +95,7 @@ Definition *make_definition(Relation relation, List *key, MemoryContext parent) 
     *definition = {};
     definition->serial = ++definitions_made;
     definition->relation = RelationGetRelid(relation);
+    definition->creation = creation_of(definition->relation);
     definition->context = context;
     definition->columns = allocate<ColumnShape>(context, columns->natts);
     definition->variable = allocate<AttrNumber>(context, columns->natts);
@@ -105,12 +113,15 @@ Definition *make_definition(Relation relation, List *key, MemoryContext parent) 
     return definition;
 }
 
-bool same_key(const Key &a, const Key &b) {
-    bool same = a.count == b.count;
-    for (int i = 0; same && i < a.count; ++i)
-        same = a.columns[i] == b.columns[i] && a.collations[i] == b.collations[i] &&
-               a.hash[i].fn_oid == b.hash[i].fn_oid && a.equal[i].fn_oid == b.equal[i].fn_oid;
-    return same;
+// A column that nobody alters, and no statement drops, was written by who made the table.
+Creation creation_of(Oid relation) {
+    HeapTuple column =
+        SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation), Int16GetDatum(SelfItemPointerAttributeNumber));
+    if (!HeapTupleIsValid(column))
+        return {};
+    const Creation creation = {HeapTupleHeaderGetRawXmin(column->t_data), get_rel_type_id(relation)};
+    ReleaseSysCache(column);
+    return creation;
 }
 
 // A column that was dropped stays in the rows; a column that was added is NULL in them, where that is what it means.
@@ -133,11 +144,6 @@ const char *obstacle(const Definition *rows, const Definition *now, TupleDesc co
     if (!same_key(rows->key, now->key))
         return "The key is another one.";
     return nullptr;
-}
-
-void drop_definition(Definition *definition) {
-    if (definition != nullptr && definition->users == 0)
-        MemoryContextDelete(definition->context);
 }
 
 } // namespace dms_refs::staging

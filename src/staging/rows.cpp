@@ -226,12 +226,10 @@ Content *new_content(MemoryContext parent, Definition *definition) {
     content->context = context;
     content->definition = definition;
     content->next_size = first_block;
-    definition->users++;
     return content;
 }
 
 void free_content(Content *content) noexcept {
-    content->definition->users--;
     gave_back(content, content->bytes);
     MemoryContextDelete(content->context);
 }

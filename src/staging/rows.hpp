@@ -61,12 +61,20 @@ struct ColumnShape {
     char alignment;
 };
 
-// What rows are made by: the columns and the key. Shared by the contents that were filled under it.
+// Which foreign table it is: an OID may be given to another one when its own is dropped.
+struct Creation {
+    TransactionId transaction;
+    Oid row_type;
+};
+
+// What rows are made by: the columns and the key. Contents and marks refer to the one that they were filled under; all
+// of a stage are kept until the transaction's end, because a statement may hold a pointer to any of them.
 struct Definition {
-    uint64 serial; // another one for each that this backend makes
+    Definition *next; // older, of the stage
+    uint64 serial;    // another one for each that this backend makes
     Oid relation;
+    Creation creation;
     MemoryContext context;
-    int users; // contents
     std::span<ColumnShape> columns;
     std::span<AttrNumber> variable; // columns whose values may lie outside the row
     Key key;

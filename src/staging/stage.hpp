@@ -2,8 +2,10 @@
 // transactions do to them.
 //
 // A stage's rows are one Content. A (sub)transaction that changes a stage first leaves a mark: how far the content
-// was filled then. Rolling back goes back to the mark; a committed subtransaction leaves its mark to its parent or
-// drops it where the parent has one. TRUNCATE takes a new content and keeps the old one only while a mark needs it.
+// was filled then, and what its rows were made of. Rolling back goes back to the mark; a committed subtransaction
+// leaves its mark to its parent or drops it where the parent has one. TRUNCATE takes a new content and keeps the old
+// one only while a mark needs it. Whether a stage is emptied by a commit is looked up at the commit, where the stage
+// was altered.
 //
 // State: one Stage a foreign table that this backend has used, in a hash table under the backend's one staging context,
 // until the table is found to be gone. No locks beyond those the statement holds on the foreign table. On error the
@@ -17,6 +19,7 @@ namespace dms_refs::staging {
 struct Mark {
     int level; // of nesting: 1 is the transaction itself
     Content *content;
+    Definition *definition; // the content's
     Fill fill;
     uint64 deletions;
     int64 live;
@@ -28,9 +31,10 @@ struct Stage {
     bool preserve; // on_commit
     bool exists;   // false: dropped by this transaction
     MemoryContext context;
-    Definition *definition; // of the relation as it was last seen
-    Content *content;       // NULL: no rows
-    Content *retired;       // list: contents that marks need
+    Definition *definition;  // of the relation as it was last seen
+    Definition *definitions; // list: all that are kept
+    Content *content;        // NULL: no rows
+    Content *retired;        // list: contents that marks need
     std::span<Mark> marks;
     int mark_count; // 0: unchanged in this transaction
     Stage *next_changed;
@@ -53,8 +57,10 @@ void truncate(Stage *stage);
 // DISCARD: all stages of this session.
 void discard_all();
 
-// The stage of a relation, as far as this backend knows one; for views. Does not raise.
+// The stage of a relation, as far as this backend knows one. Does not raise.
 Stage *known_stage(Oid relation);
+// The same for views: not one that was dropped and left its OID to this relation.
+const Stage *current_stage(Oid relation);
 
 inline int64 live_rows(const Stage *stage) {
     return stage->content == nullptr ? 0 : stage->content->live;
@@ -69,10 +75,12 @@ Options read_options(List *definitions);
 
 // Builds a definition, in a context of its own under parent.
 Definition *make_definition(Relation relation, List *key, MemoryContext parent);
+Creation creation_of(Oid relation);
+inline bool same_creation(Creation a, Creation b) {
+    return a.transaction == b.transaction && a.row_type == b.row_type;
+}
 // Whether rows made under one definition can be read under another, whose relation it is: NULL, or what is in the way.
 const char *obstacle(const Definition *rows, const Definition *now, TupleDesc columns);
-bool same_key(const Key &a, const Key &b);
-void drop_definition(Definition *definition);
 
 // The foreign-data wrapper's functions.
 FdwRoutine *wrapper();

@@ -12,7 +12,7 @@ namespace {
 MemoryContext root = nullptr;
 HTAB *stages = nullptr;
 Stage *changed = nullptr;    // list: those with marks
-bool some_unchecked = false; // a relation changed since the last commit looked
+bool some_unchecked = false; // a relation changed, or a definition was replaced, since the last commit looked
 
 template <class F> void for_all_stages(F f) {
     if (stages == nullptr)
@@ -33,13 +33,6 @@ void prepare() {
 
 // --- contents and marks -----------------------------------------------------------------------------
 
-void let_go(Stage *stage, Content *content) noexcept {
-    Definition *definition = content->definition;
-    free_content(content);
-    if (definition != stage->definition)
-        drop_definition(definition);
-}
-
 bool marked(const Stage *stage, const Content *content) noexcept {
     for (int i = 0; i < stage->mark_count; ++i)
         if (stage->marks[i].content == content)
@@ -52,7 +45,7 @@ void forget_empty_marks(Stage *stage, const Content *content) noexcept {
     for (int i = 0; i < stage->mark_count; ++i) {
         Mark &mark = stage->marks[i];
         if (mark.content == content && mark.fill.blocks == 0)
-            mark = {mark.level, nullptr, {0, 0}, 0, 0};
+            mark = {mark.level, nullptr, nullptr, {0, 0}, 0, 0};
     }
 }
 
@@ -67,7 +60,7 @@ void put_content_away(Stage *stage) noexcept {
         content->retired = stage->retired;
         stage->retired = content;
     } else {
-        let_go(stage, content);
+        free_content(content);
     }
 }
 
@@ -78,7 +71,7 @@ void free_unneeded(Stage *stage) noexcept {
             at = &content->retired;
         } else {
             *at = content->retired;
-            let_go(stage, content);
+            free_content(content);
         }
     }
 }
@@ -107,6 +100,21 @@ void back_to_mark(Stage *stage) noexcept {
             roll_back(stage->content, mark.fill, mark.deletions, mark.live);
     }
     free_unneeded(stage);
+    if (stage->content == nullptr)
+        return;
+    // The rows are again what they were; what the relation is now is seen at the next use.
+    stage->content->definition = mark.definition;
+    if (mark.definition != stage->definition) {
+        stage->checked = false;
+        some_unchecked = true;
+    }
+}
+
+// Only reads rows, or their definition.
+bool same_rows(const Stage *stage, const Mark &mark) {
+    const Fill fill = fill_of(stage->content);
+    return stage->content == mark.content && fill.blocks == mark.fill.blocks && fill.used == mark.fill.used &&
+           (stage->content == nullptr || stage->content->deletion_count == mark.deletions);
 }
 
 // All rows go, and all that a rollback would need.
@@ -129,6 +137,19 @@ void make_changes_permanent(Stage *stage) noexcept {
         make_permanent(content, mark.fill, mark.deletions);
     else
         make_permanent(content, {0, 0}, 0);
+}
+
+void free_old_definitions(Stage *stage) noexcept {
+    Assert(stage->mark_count == 0 && stage->retired == nullptr);
+    for (Definition **at = &stage->definitions; *at != nullptr;) {
+        Definition *old = *at;
+        if (old == stage->definition || (stage->content != nullptr && stage->content->definition == old)) {
+            at = &old->next;
+        } else {
+            *at = old->next;
+            MemoryContextDelete(old->context);
+        }
+    }
 }
 
 void remove(Stage *stage) noexcept {
@@ -154,49 +175,58 @@ void relation_changed(Datum, Oid relation) {
     some_unchecked = true;
 }
 
+// Rows that the transaction staged, or would have to take back, cannot be: the session may be gone by then.
 void refuse_prepare() {
-    for (const Stage *stage = changed; stage != nullptr; stage = stage->next_changed)
-        if (stage->preserve || live_rows(stage) > 0)
-            ereport(
-                ERROR,
+    for (const Stage *stage = changed; stage != nullptr; stage = stage->next_changed) {
+        const Mark &before = stage->marks[0];
+        if (same_rows(stage, before) || (before.live == 0 && live_rows(stage) == 0))
+            continue;
+        const char *name = get_rel_name(stage->relation);
+        ereport(ERROR,
                 (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                  errmsg("cannot PREPARE a transaction that has changed rows of a stage"),
                  errdetail("Stage \"%s\" holds its rows in this session's memory: they would be lost.",
-                           stage->context->ident),
+                           name != nullptr ? name : stage->context->ident),
                  errhint("TRUNCATE a stage with on_commit 'delete' before PREPARE TRANSACTION; do not change one with "
                          "'preserve' in such a transaction.")));
+    }
 }
 
-// A transaction sees what it has dropped; what others dropped is known by now, too.
-void look_for_dropped() {
+// A transaction sees what it has dropped and altered; what others did is known by now, too.
+void look_at_catalog() {
     if (!some_unchecked)
         return;
     for_all_stages([](Stage *stage) {
-        if (!stage->checked)
-            stage->exists = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stage->relation));
+        if (stage->checked)
+            return;
+        stage->exists = SearchSysCacheExists1(FOREIGNTABLEREL, ObjectIdGetDatum(stage->relation));
+        if (stage->exists && stage->mark_count > 0)
+            stage->preserve = read_options(GetForeignTable(stage->relation)->options).preserve;
     });
 }
 
 void end_transaction(bool commit) noexcept {
     for (Stage *stage = changed; stage != nullptr; stage = stage->next_changed) {
-        if (!stage->preserve)
-            empty(stage);
-        else if (commit)
-            make_changes_permanent(stage);
-        else
+        if (!commit)
             while (stage->mark_count > 0)
                 back_to_mark(stage);
-        stage->mark_count = 0;
+        else if (stage->preserve)
+            make_changes_permanent(stage);
+        else
+            empty(stage);
+        Assert(stage->mark_count == 0);
     }
     changed = nullptr;
     if (!some_unchecked)
         return;
     // An entry may be removed while it is the one that the search has just returned.
     for_all_stages([commit](Stage *stage) {
-        if (!stage->exists && commit)
+        if (!stage->exists && commit) {
             remove(stage);
-        else
+        } else {
             stage->exists = true;
+            free_old_definitions(stage);
+        }
     });
     some_unchecked = some_unchecked && !commit;
 }
@@ -205,10 +235,11 @@ void transaction_event(XactEvent event, void *) {
     if (stages == nullptr)
         return;
     switch (event) {
-    case XACT_EVENT_PRE_PREPARE: refuse_prepare(); [[fallthrough]];
-    case XACT_EVENT_PRE_COMMIT: look_for_dropped(); break;
-    case XACT_EVENT_PREPARE:
+    case XACT_EVENT_PRE_PREPARE: refuse_prepare(); break;
+    case XACT_EVENT_PRE_COMMIT: look_at_catalog(); break;
     case XACT_EVENT_COMMIT: end_transaction(true); break;
+    // What was dropped or altered may come back, and this session will not be told.
+    case XACT_EVENT_PREPARE:
     case XACT_EVENT_ABORT: end_transaction(false); break;
     default: break;
     }
@@ -239,43 +270,62 @@ void subtransaction_event(SubXactEvent event, SubTransactionId, SubTransactionId
 
 // --- definitions ------------------------------------------------------------------------------------
 
+// Before anything is changed: rows, or what they are made of.
+void leave_mark(Stage *stage) {
+    const int level = GetCurrentTransactionNestLevel();
+    if (stage->mark_count > 0 && stage->marks[stage->mark_count - 1].level >= level)
+        return;
+    if (static_cast<Size>(stage->mark_count) == stage->marks.size()) {
+        const auto more = allocate<Mark>(stage->context, std::max<Size>(4, stage->marks.size() * 2));
+        std::copy(stage->marks.begin(), stage->marks.end(), more.begin());
+        if (!stage->marks.empty())
+            pfree(stage->marks.data());
+        stage->marks = more;
+    }
+    const Content *content = stage->content;
+    Mark mark = {level, nullptr, nullptr, {0, 0}, 0, 0};
+    if (content != nullptr)
+        mark = {level, stage->content, content->definition, fill_of(content), content->deletion_count, content->live};
+    stage->marks[stage->mark_count] = mark;
+    if (stage->mark_count++ == 0) {
+        stage->next_changed = changed;
+        changed = stage;
+    }
+}
+
 // Makes the stage agree with its relation, as far as its rows allow.
 void check_definition(Stage *stage, Relation relation) {
     const Options options = read_options(GetForeignTable(RelationGetRelid(relation))->options);
-    stage->preserve = options.preserve;
-    if (!stage->preserve && stage->content != nullptr)
-        (void)content_to_change(stage); // rows from before the option was set go with this transaction
     Definition *now = make_definition(relation, options.key, CurrentMemoryContext);
+    if (stage->content != nullptr &&
+        (stage->content->versions == 0 || !same_creation(stage->content->definition->creation, now->creation)))
+        truncate(stage); // of a table that was dropped, if there are any
     Content *content = stage->content;
-    Definition *old = stage->definition;
-    Definition *rows = content != nullptr ? content->definition : old;
+    Definition *rows = content != nullptr ? content->definition : stage->definition;
     const char *why = rows == nullptr ? "" : obstacle(rows, now, RelationGetDescr(relation));
-    if (content != nullptr && why != nullptr && content->versions > 0)
+    if (content != nullptr && why != nullptr)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("stage \"%s\" was altered while it held rows", RelationGetRelationName(relation)),
                         errdetail("%s", why),
                         errhint("Empty it with TRUNCATE, or end the transaction where it has on_commit 'delete'.")));
-    // Nobody may be left with a pointer to what is freed: a statement that runs keeps the table from being altered.
-    if (rows != nullptr && why == nullptr && rows->columns.size() == now->columns.size()) {
+    // What was altered may be rolled back. And rows from before on_commit was set to delete go with this transaction.
+    const bool same = rows != nullptr && why == nullptr && same_creation(rows->creation, now->creation) &&
+                      rows->columns.size() == now->columns.size();
+    if (content != nullptr && (!same || !options.preserve))
+        leave_mark(stage);
+    stage->preserve = options.preserve;
+    if (same) {
         MemoryContextDelete(now->context);
-        if (content != nullptr)
-            stage->definition = content->definition;
+        now = rows;
     } else {
         MemoryContextSetParent(now->context, stage->context);
-        if (content != nullptr && rows != nullptr) {
-            // Of a dropped column: what it was, should the drop be rolled back.
-            for (Size i = 0; why == nullptr && i < std::min(rows->columns.size(), now->columns.size()); ++i)
-                now->columns[i] = rows->columns[i];
-            rows->users--;
-            content->definition = now;
-            now->users++;
-            if (rows != old)
-                drop_definition(rows);
-        }
-        stage->definition = now;
+        now->next = stage->definitions;
+        stage->definitions = now;
     }
-    if (old != stage->definition)
-        drop_definition(old);
+    stage->definition = now;
+    if (content != nullptr)
+        content->definition = now;
+    some_unchecked = true; // an old definition may be left
     stage->checked = true;
 }
 
@@ -289,6 +339,14 @@ void register_callbacks() {
 
 Stage *known_stage(Oid relation) {
     return stages == nullptr ? nullptr : static_cast<Stage *>(hash_search(stages, &relation, HASH_FIND, nullptr));
+}
+
+const Stage *current_stage(Oid relation) {
+    const Stage *stage = known_stage(relation);
+    if (stage == nullptr || stage->definition == nullptr ||
+        (!stage->checked && !same_creation(stage->definition->creation, creation_of(relation))))
+        return nullptr;
+    return stage;
 }
 
 Stage *open_stage(Relation relation) {
@@ -316,24 +374,7 @@ Stage *open_stage(Relation relation) {
 }
 
 Content *content_to_change(Stage *stage) {
-    const int level = GetCurrentTransactionNestLevel();
-    if (stage->mark_count == 0 || stage->marks[stage->mark_count - 1].level < level) {
-        if (static_cast<Size>(stage->mark_count) == stage->marks.size()) {
-            const auto more = allocate<Mark>(stage->context, std::max<Size>(4, stage->marks.size() * 2));
-            std::copy(stage->marks.begin(), stage->marks.end(), more.begin());
-            if (!stage->marks.empty())
-                pfree(stage->marks.data());
-            stage->marks = more;
-        }
-        const Content *content = stage->content;
-        stage->marks[stage->mark_count] = {level, stage->content, fill_of(content),
-                                           content == nullptr ? 0 : content->deletion_count,
-                                           content == nullptr ? 0 : content->live};
-        if (stage->mark_count++ == 0) {
-            stage->next_changed = changed;
-            changed = stage;
-        }
-    }
+    leave_mark(stage);
     if (stage->content == nullptr)
         stage->content = new_content(stage->context, stage->definition);
     return stage->content;
@@ -347,7 +388,7 @@ void note_peak(Stage *stage) {
 void truncate(Stage *stage) {
     if (stage->content == nullptr)
         return;
-    content_to_change(stage);
+    leave_mark(stage);
     put_content_away(stage);
 }
 

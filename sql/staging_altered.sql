@@ -1,0 +1,182 @@
+-- Purpose: rows follow the transaction that alters or drops their stage, as its definition does.
+\set VERBOSITY sqlstate
+SELECT dms_refs.create_stage('a', columns => 'id int, v text', key => '{id}', on_commit => 'preserve');
+SELECT dms_refs.create_stage('b', columns => 'id int, v text');
+CREATE FUNCTION t.ids_of(stage text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE ids text;
+BEGIN
+    EXECUTE format('SELECT string_agg(id::text, '' '' ORDER BY id) FROM %I', stage) INTO ids;
+    RETURN coalesce(ids, 'none');
+END $$;
+
+-- on_commit: what counts is the definition that is committed.
+INSERT INTO a VALUES (1), (2), (3);
+BEGIN;
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'delete');
+SELECT t.ids_of('a');
+INSERT INTO a VALUES (4);
+DELETE FROM a WHERE id = 1;
+ROLLBACK;
+SELECT t.ids_of('a');
+BEGIN;
+SAVEPOINT x;
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'delete');
+UPDATE a SET v = 'x';
+ROLLBACK TO x;
+INSERT INTO a VALUES (4);
+COMMIT;
+SELECT t.ids_of('a');
+BEGIN;
+SAVEPOINT x;
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'delete');
+SELECT t.ids_of('a');
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'preserve');
+RELEASE x;
+COMMIT;
+SELECT t.ids_of('a');
+BEGIN;
+INSERT INTO a VALUES (5);
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'delete');
+COMMIT;
+SELECT t.ids_of('a');
+BEGIN;
+INSERT INTO b VALUES (1), (2);
+ALTER FOREIGN TABLE b OPTIONS (SET on_commit 'preserve');
+COMMIT;
+SELECT t.ids_of('b');
+BEGIN;
+SAVEPOINT x;
+ALTER FOREIGN TABLE b OPTIONS (SET on_commit 'delete');
+INSERT INTO b VALUES (3);
+ROLLBACK TO x;
+INSERT INTO b VALUES (4);
+SAVEPOINT y;
+ALTER FOREIGN TABLE b OPTIONS (DROP on_commit);
+SELECT t.ids_of('b');
+ROLLBACK TO y;
+COMMIT;
+SELECT t.ids_of('b');
+BEGIN;
+ALTER FOREIGN TABLE b OPTIONS (DROP on_commit);
+INSERT INTO b VALUES (5);
+ROLLBACK;
+SELECT t.ids_of('b');
+BEGIN;
+INSERT INTO b VALUES (5);
+ALTER FOREIGN TABLE b OPTIONS (DROP on_commit);
+COMMIT;
+SELECT t.ids_of('b');
+BEGIN;
+INSERT INTO b VALUES (6);
+SAVEPOINT x;
+ALTER FOREIGN TABLE b OPTIONS (ADD on_commit 'preserve');
+SELECT t.ids_of('b');
+ROLLBACK TO x;
+COMMIT;
+SELECT t.ids_of('b');
+
+-- DROP that is taken back, in every place; DISCARD in between; the same name again.
+INSERT INTO a VALUES (1), (2), (3);
+ALTER FOREIGN TABLE a OPTIONS (SET on_commit 'preserve');
+TRUNCATE a;
+INSERT INTO a VALUES (1), (2), (3);
+BEGIN;
+DELETE FROM a WHERE id = 1;
+SAVEPOINT x;
+DROP FOREIGN TABLE a;
+SELECT dms_refs.create_stage('a', columns => 'id int, v int', on_commit => 'preserve');
+INSERT INTO a VALUES (100), (100);
+SELECT t.ids_of('a');
+ROLLBACK TO x;
+SELECT t.ids_of('a');
+SAVEPOINT x;
+DROP FOREIGN TABLE a;
+RELEASE x;
+ROLLBACK;
+SELECT t.ids_of('a');
+BEGIN;
+DROP FOREIGN TABLE a;
+DISCARD TEMP;
+ROLLBACK;
+SELECT t.ids_of('a');
+BEGIN;
+DISCARD TEMP;
+SELECT t.ids_of('a');
+DROP FOREIGN TABLE a;
+ROLLBACK;
+SELECT t.ids_of('a');
+BEGIN;
+DROP FOREIGN TABLE a;
+SELECT dms_refs.create_stage('a', columns => 'id int, v text', key => '{id}', on_commit => 'preserve');
+SELECT t.ids_of('a');
+INSERT INTO a VALUES (7);
+COMMIT;
+SELECT t.ids_of('a');
+SELECT stage, rows FROM dms_refs.stages ORDER BY stage::text;
+
+-- Names and owners are nothing to rows.
+BEGIN;
+ALTER FOREIGN TABLE a RENAME TO renamed;
+ALTER FOREIGN TABLE renamed SET SCHEMA t;
+INSERT INTO t.renamed VALUES (8);
+ALTER FOREIGN TABLE t.renamed RENAME COLUMN v TO value;
+CREATE ROLE regress_stage_owner;
+ALTER FOREIGN TABLE t.renamed OWNER TO regress_stage_owner;
+SELECT * FROM t.renamed;
+ROLLBACK;
+SELECT t.ids_of('a');
+
+-- Columns: a rolled-back ALTER leaves the rows readable, whatever was done to them under it.
+BEGIN;
+SAVEPOINT x;
+ALTER FOREIGN TABLE a ADD COLUMN extra int;
+INSERT INTO a VALUES (8, 'eight', 8);
+ROLLBACK TO x;
+ALTER FOREIGN TABLE a DROP COLUMN v;
+SELECT * FROM a;
+INSERT INTO a VALUES (9);
+SAVEPOINT y;
+ALTER FOREIGN TABLE a ADD COLUMN v text;
+UPDATE a SET v = 'again';
+SELECT * FROM a ORDER BY id;
+ROLLBACK TO y;
+SELECT * FROM a ORDER BY id;
+ROLLBACK;
+SELECT * FROM a;
+UPDATE a SET v = 'seven';
+BEGIN;
+ALTER FOREIGN TABLE a ALTER COLUMN v TYPE varchar;
+SELECT * FROM a;
+ROLLBACK;
+BEGIN;
+ALTER FOREIGN TABLE a ALTER COLUMN v TYPE varchar;
+TRUNCATE a;
+INSERT INTO a VALUES (1, 1);
+ROLLBACK;
+BEGIN;
+ALTER FOREIGN TABLE a OPTIONS (SET key 'id, v');
+SAVEPOINT x;
+SELECT * FROM a;
+ROLLBACK TO x;
+ALTER FOREIGN TABLE a OPTIONS (SET key 'id');
+INSERT INTO a VALUES (7);
+ROLLBACK;
+SELECT * FROM a WHERE id = 7;
+
+-- Nothing is left of definitions that were.
+DO $$
+BEGIN
+    FOR i IN 1 .. 20 LOOP
+        EXECUTE format('ALTER FOREIGN TABLE a ADD COLUMN c%s int', i);
+        UPDATE a SET id = id + 1;
+        EXECUTE format('ALTER FOREIGN TABLE a DROP COLUMN c%s', i);
+        IF i % 3 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
+    END LOOP;
+END $$;
+SELECT * FROM a;
+SELECT name, count(*) FROM pg_backend_memory_contexts WHERE name LIKE 'dms_refs stage%' GROUP BY 1 ORDER BY 1;
+TRUNCATE a;
+SELECT 1;
+SELECT name, count(*) FROM pg_backend_memory_contexts WHERE name LIKE 'dms_refs stage%' GROUP BY 1 ORDER BY 1;
+DROP FOREIGN TABLE a, b;
+DROP FUNCTION t.ids_of;
