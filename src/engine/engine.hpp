@@ -87,12 +87,11 @@ std::span<core::Reference> resolve(Call *call, std::span<core::Reference> refere
 // Raises 21000 for a repeated reference where the setting asks for it.
 void refuse_repeated(const core::Duplicate &twice);
 
-// Locks the alias rows that changes insert references to, KEY SHARE, and takes over what a concurrent update
-// has made of them (above READ COMMITTED: 40001). Only for native reads. missing receives the first reference
-// without an alias row. Returns NULL, or why they cannot be looked at natively; then the foreign key is its
-// trigger's to check.
-const char *lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes,
-                         const core::Reference **missing);
+// Locks the alias rows that changes insert references to, KEY SHARE, as their foreign key would, and at READ COMMITTED
+// takes over what a concurrent update has made of them. Only for native reads. False where one is not there, which
+// missing then receives, or they cannot be looked at natively: that is for the foreign key's own trigger to look into.
+bool lock_aliases(Call *call, std::span<core::Reference> given, std::span<const core::Change> changes,
+                  const core::Reference **missing);
 
 // The referential ids of stored references, through their aliases' ids. ids and found run parallel to
 // changes; only removed ones are looked up.
@@ -114,8 +113,22 @@ std::span<core::StoredReference> read_stored_set(Call *call, const Parent &paren
 
 // --- parent_lock.cpp ---
 
-// Locks the parent's document row. False where there is none. 40001 as the isolation level has it.
-bool lock_parent(Call *call, const Parent &parent, LockTupleMode mode);
+enum class ParentRow {
+    missing,
+    locked,   // but whether a foreign key may refer to it is for its trigger to say
+    referable // locked, and there by the snapshot that the foreign key would look with
+};
+
+// Locks the parent's document row FOR NO KEY UPDATE. 40001 as the isolation level has it; where the call changes
+// nothing, 42501 for a role that may not lock the document by itself, and what row security hides is missing.
+ParentRow lock_parent(Call *call, const Parent &parent, bool changes);
+
+// Locks the row FOR KEY SHARE, as the foreign key to it would. False where it is not there, or cannot be looked at
+// natively: that is for the foreign key's own trigger to look into.
+bool share_parent(Call *call, const Parent &parent);
+
+// Whether the server's check of a foreign key to this table looks with the newest snapshot, not with the transaction's.
+bool checked_by_latest_snapshot(Relation referenced);
 
 // --- reconcile.cpp ---
 
@@ -125,8 +138,8 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> r
 
 // --- write_direct.cpp, write_sql.cpp ---
 
-// What the native check of the store's two foreign keys came to. A violation is raised where the triggers would
-// raise it: after the rows are in, when no constraint of theirs has objected.
+// What the native check of the store's two foreign keys came to. Their triggers are left out where it found what they
+// would find. Where it did not, they fire, and look and speak for themselves.
 struct ForeignKeys {
     Oid checked[2]; // triggers made superfluous
     std::size_t n_checked;
@@ -147,9 +160,5 @@ bool may_write_otherwise(Call *call, const Parent &parent);
 
 // Reads the set again, and raises an error where it is not the given one.
 void require_equal(Call *call, const Parent &parent, const Outcome &delta);
-
-// Raises the error of the foreign-key triggers for a row that is not there.
-[[noreturn]] void raise_foreign_key_violation(Call *call, Oid constraint, const Parent &parent,
-                                              const core::Reference *alias);
 
 } // namespace dms_refs

@@ -115,34 +115,27 @@ bool writes_directly(Call *call) {
 
 // Checks the store's own foreign keys natively. Only for direct writes: triggers before an SQL statement's rows
 // may make the very rows that they refer to.
-ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
+ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &delta, ParentRow parent_row) {
     const Leaf &leaf = call->leaf.leaf;
-    const bool inserts = delta.counts.inserted > 0;
     ForeignKeys keys = {};
-    if (!call->native_fk_checks)
+    if (!call->native_fk_checks || delta.counts.inserted == 0)
         return keys;
     if (leaf.parent_key.fires()) {
-        keys.checked[keys.n_checked++] = leaf.parent_key.trigger;
-        if (inserts)
-            keys.parent_missing = !(locked ? exists : lock_parent(call, parent, LockTupleKeyShare));
+        if (parent_row == ParentRow::referable || share_parent(call, parent))
+            keys.checked[keys.n_checked++] = leaf.parent_key.trigger;
+        else
+            keys.parent_missing = true;
     }
-    if (leaf.alias_key.fires()) {
-        // References that were resolved here can be locked here. Others may be of an alias table that cannot be
-        // read natively, which is known only now.
-        const char *reason = inserts ? lock_aliases(call, delta.given, delta.changes, &keys.missing) : nullptr;
-        if (reason != nullptr && call->resolves)
-            elog(ERROR, "alias table stopped being readable: %s", reason);
-        if (reason == nullptr)
-            keys.checked[keys.n_checked++] = leaf.alias_key.trigger;
-    }
+    if (leaf.alias_key.fires() && lock_aliases(call, delta.given, delta.changes, &keys.missing))
+        keys.checked[keys.n_checked++] = leaf.alias_key.trigger;
     return keys;
 }
 
-void apply(Call *call, const Parent &parent, const Outcome &delta, bool locked, bool exists) {
+void apply(Call *call, const Parent &parent, const Outcome &delta, ParentRow parent_row) {
     bool otherwise = may_write_otherwise(call, parent);
     bool all;
     if (writes_directly(call)) {
-        all = write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, locked, exists));
+        all = write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, parent_row));
     } else {
         record_by_sql();
         all = write_sql(call, parent, delta);
@@ -240,6 +233,28 @@ Outcome read_and_compare(Call *call, const Parent &parent, std::span<Reference> 
     return compare(call, references, read_stored_set(call, parent, references.size(), call->snapshot));
 }
 
+// Locks the parent. Somebody may have committed since the first reading, a writer of this parent or of an alias: then
+// what was read before counts for nothing. A batch resolved its references before its first document.
+Outcome lock_and_compare(Call *call, const Parent &parent, std::span<Reference> references, const Outcome &before,
+                         bool changes, ParentRow *parent_row) {
+    const uint64 completions = call->completions;
+    const uint64 resolved_at = call->resolves ? call->resolved_at : completions;
+    *parent_row = lock_parent(call, parent, changes);
+    refresh_snapshot(call);
+    if (IsolationUsesXactSnapshot()) {
+        require_unchanged_since_snapshot(call, parent, before);
+        return before;
+    }
+    if (completions != 0 && completions == call->completions && resolved_at == call->completions)
+        return before;
+    if (call->resolves) {
+        for (Reference &reference : references)
+            reference.resolved = false;
+        references = resolve(call, references, nullptr);
+    }
+    return read_and_compare(call, parent, references);
+}
+
 } // namespace
 
 Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> references) {
@@ -253,56 +268,19 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
     if (call->purpose != Purpose::write || outcome.path == CallPath::invalid)
         return outcome;
 
+    ParentRow parent_row = ParentRow::missing;
     const bool unchanged = outcome.counts.unchanged();
-    const bool lock = call->lock_parent == lock_always || (call->lock_parent == lock_on_change && !unchanged);
-    bool exists = false;
-    if (lock || !unchanged)
+    if (!unchanged || call->lock_parent == lock_always)
         record_phase(Phase::apply);
-    if (lock) {
-        const uint64 before = call->completions;
-        const uint64 resolved_at = call->resolves ? call->resolved_at : before;
-        exists = lock_parent(call, parent, LockTupleNoKeyExclusive);
-        refresh_snapshot(call);
-        if (IsolationUsesXactSnapshot()) {
-            require_unchanged_since_snapshot(call, parent, outcome);
-        } else if (before == 0 || before != call->completions || resolved_at != call->completions) {
-            // Somebody committed since the first reading: perhaps a writer of this parent, or of an alias. What
-            // was read before the lock counts for nothing. A batch resolved its references before its first document.
-            if (call->resolves) {
-                for (Reference &reference : references)
-                    reference.resolved = false;
-                references = resolve(call, references, nullptr);
-            }
-            outcome = read_and_compare(call, parent, references);
-        }
-    }
+    if (call->lock_parent == lock_always && unchanged)
+        outcome = lock_and_compare(call, parent, references, outcome, false, &parent_row);
+    // Not unchanged any more, perhaps.
+    if (call->lock_parent != lock_never && outcome.path != CallPath::invalid && !outcome.counts.unchanged())
+        outcome = lock_and_compare(call, parent, outcome.given, outcome, true, &parent_row);
     if (outcome.path == CallPath::invalid || outcome.counts.unchanged())
         return outcome;
-    apply(call, parent, outcome, lock, exists);
+    apply(call, parent, outcome, parent_row);
     return outcome;
-}
-
-void raise_foreign_key_violation(Call *call, Oid constraint, const Parent &parent, const Reference *alias) {
-    const Relation relation = call->leaf.relation;
-    const Leaf &leaf = call->leaf.leaf;
-    namespace r = reference_column;
-    const int key = alias ? r::alias_key : r::parent_key;
-    const int id = alias ? r::alias_id : r::parent_id;
-    const char *name = get_constraint_name(constraint);
-    ereport(ERROR,
-            (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-             errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
-                    RelationGetRelationName(relation), name ? name : "?"),
-             errdetail("Key (%s, %s)=(%d, %lld) is not present in table \"%s\".",
-                       NameStr(TupleDescAttr(RelationGetDescr(relation), leaf.attributes[key] - 1)->attname),
-                       NameStr(TupleDescAttr(RelationGetDescr(relation), leaf.attributes[id] - 1)->attname),
-                       alias ? alias->partition_key : parent.key,
-                       static_cast<long long>(alias ? alias->alias_id : parent.id),
-                       get_rel_name(call->store.table(alias ? Role::alias : Role::document))),
-             alias ? errhint("Reference %d names an alias that does not exist, or no longer does.", alias->ordinal)
-                   : errhint("Insert the document before its references."),
-             errtableconstraint(relation, name ? name : "?")));
-    pg_unreachable();
 }
 
 } // namespace dms_refs

@@ -260,6 +260,7 @@ bool find_by_id(AliasLeaf *alias, const Reference &reference, Snapshot snapshot)
     return found;
 }
 
+// Puts the newest committed version of a reference's alias into the slot.
 bool find_latest(AliasLeaf *alias, const Reference &reference) {
     PushActiveSnapshot(GetLatestSnapshot());
     const bool found = find_by_id(alias, reference, GetActiveSnapshot());
@@ -267,8 +268,25 @@ bool find_latest(AliasLeaf *alias, const Reference &reference) {
     return found;
 }
 
-// Locks the alias row of one reference, in its newest committed version. False where there is none any more.
-bool lock_alias(Call *call, AliasLeaf *alias, Reference *reference) {
+// Above READ COMMITTED. The snapshot shows the alias, or what it names; others may have committed since, and whether
+// that matters to the call was asked for under the parent's lock. Here it is only there or not, by the snapshot that
+// its foreign key would take.
+bool lock_alias_as_seen(Call *call, AliasLeaf *alias, const Reference &reference) {
+    RowAddress row = reference.alias_row;
+    if (checked_by_latest_snapshot(call->alias)) {
+        if (!find_latest(alias, reference))
+            return false;
+        row = row_address(alias->slot->tts_tid);
+    } else if (!row.known()) {
+        if (!find_by_id(alias, reference, call->snapshot))
+            return false;
+        row = row_address(alias->slot->tts_tid);
+    }
+    return lock_row(alias->relation, row, call->snapshot, LockTupleKeyShare, slot_of(alias)) == Locked::locked;
+}
+
+// At READ COMMITTED: the newest committed version, and what it names is taken over.
+bool lock_latest_alias(Call *call, AliasLeaf *alias, Reference *reference) {
     // Without an address the caller resolved it elsewhere, and said which document to store.
     const bool resolved_here = reference->alias_row.known();
     if (!resolved_here) {
@@ -280,31 +298,30 @@ bool lock_alias(Call *call, AliasLeaf *alias, Reference *reference) {
         CHECK_FOR_INTERRUPTS();
         const Locked locked =
             lock_row(alias->relation, reference->alias_row, call->snapshot, LockTupleKeyShare, slot_of(alias));
-        if (locked == Locked::locked && !superseded(alias->slot))
-            return true;
-        if (locked == Locked::own_change) {
-            // By a trigger, perhaps: the call's snapshot sees the newer version.
-            if (!find_by_id(alias, *reference, call->snapshot))
-                return false;
-        } else if (!find_latest(alias, *reference)) {
+        if (locked == Locked::own_change || (locked == Locked::locked && !superseded(alias->slot)))
+            return locked == Locked::locked;
+        if (!find_latest(alias, *reference))
             return false;
-        }
         // Deleted and made again, or updated; maybe only about to be, and then the version we have is the newest.
         const RowAddress latest = row_address(alias->slot->tts_tid);
         if (locked == Locked::locked && latest == reference->alias_row)
             return true;
-        if (locked != Locked::own_change && IsolationUsesXactSnapshot())
-            raise_serialization_failure("update");
         if (resolved_here)
             take_alias(*alias, slot_row(alias->slot), reference);
         reference->alias_row = latest;
     }
 }
 
+// Locks the alias row of one reference as its foreign key would. False where it is not there, or not to be had: that is
+// for the foreign key's own trigger to look into.
+bool lock_alias(Call *call, AliasLeaf *alias, Reference *reference) {
+    return IsolationUsesXactSnapshot() ? lock_alias_as_seen(call, alias, *reference)
+                                       : lock_latest_alias(call, alias, reference);
+}
+
 } // namespace
 
-const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes,
-                         const Reference **missing) {
+bool lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes, const Reference **missing) {
     const auto room = allocate<Reference *>(call->scratch, changes.size());
     std::size_t n = 0;
     for (const Change &change : changes)
@@ -319,8 +336,8 @@ const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const
     LockRelationOid(RelationGetRelid(call->alias), RowShareLock);
     for (std::size_t i = 0; i < n;) {
         AliasLeaf alias;
-        if (const char *reason = open_alias_leaf(call, *inserted[i], RowShareLock, &alias))
-            return reason;
+        if (open_alias_leaf(call, *inserted[i], RowShareLock, &alias) != nullptr)
+            return false;
         const int16 key = inserted[i]->partition_key;
         for (; i < n && inserted[i]->partition_key == key; ++i) {
             if (!lock_alias(call, &alias, inserted[i]) && *missing == nullptr)
@@ -328,7 +345,7 @@ const char *lock_aliases(Call *call, std::span<Reference> given, std::span<const
         }
         close_alias_leaf(&alias);
     }
-    return nullptr;
+    return *missing == nullptr;
 }
 
 void look_up_removed(Call *call, std::span<const StoredReference> stored, std::span<const Change> changes,

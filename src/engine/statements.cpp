@@ -69,6 +69,7 @@ const Template templates[] = {
      2,
      {INT8ARRAYOID, INT2ARRAYOID}},
     {"SELECT 1 FROM $D d WHERE d.$d0 ~ $1 AND d.$d1 ~ $2 FOR NO KEY UPDATE", 2, {INT2OID, INT8OID}},
+    {"SELECT 1 FROM $D d WHERE d.$d0 ~ $1 AND d.$d1 ~ $2 FOR NO KEY UPDATE", 2, {INT2OID, INT8OID}},
     {"DELETE FROM $R r WHERE r.$r0 ~ $1 AND r.$r1 ~ $2 AND r.$r2 ~ ANY ($3)", 3, {INT2OID, INT8OID, INT8ARRAYOID}},
     {"UPDATE $R r SET $r3 = u.key, $r4 = u.document_key, $r5 = u.document_id"
      " FROM unnest($3, $4, $5, $6) u(id, key, document_key, document_id)"
@@ -134,18 +135,18 @@ SPIPlanPtr plan_of(const Store &store, Statement statement) {
 }
 
 // A reading statement takes the snapshot as it is; a writing one gets a new one, its triggers too.
-int execute(SPIPlanPtr plan, Datum *values, Snapshot snapshot) {
+int execute(SPIPlanPtr plan, Datum *values, Snapshot snapshot, bool reads) {
     if (snapshot != InvalidSnapshot)
-        return SPI_execute_snapshot(plan, values, nullptr, snapshot, InvalidSnapshot, true, false, 0);
+        return SPI_execute_snapshot(plan, values, nullptr, snapshot, InvalidSnapshot, reads, false, 0);
     return SPI_execute_plan(plan, values, nullptr, false, 0);
 }
 
 // Apart from its caller, whose variables the jump would put at risk.
-int execute_counted(SPIPlanPtr plan, Datum *values, Snapshot snapshot) {
+int execute_counted(SPIPlanPtr plan, Datum *values, Snapshot snapshot, bool reads) {
     volatile int result = 0;
     ++running;
     PG_TRY();
-    { result = execute(plan, values, snapshot); }
+    { result = execute(plan, values, snapshot, reads); }
     PG_FINALLY();
     {
         --running; // nobody else would
@@ -154,11 +155,12 @@ int execute_counted(SPIPlanPtr plan, Datum *values, Snapshot snapshot) {
     return result;
 }
 
-void run(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot) {
+void run(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot, bool reads) {
     const int nest = NewGUCNestLevel();
     (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
                             0, false);
-    const int result = execute_counted(plan_of(store, statement), const_cast<Datum *>(arguments.data()), snapshot);
+    const int result =
+        execute_counted(plan_of(store, statement), const_cast<Datum *>(arguments.data()), snapshot, reads);
     if (result < 0)
         elog(ERROR, "could not run a statement of store \"%s\": %s", NameStr(store.name),
              SPI_result_code_string(result));
@@ -169,7 +171,7 @@ void run(const Store &store, Statement statement, std::span<const Datum> argumen
 
 Rows run_query(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot) {
     SPI_connect();
-    run(store, statement, arguments, snapshot);
+    run(store, statement, arguments, snapshot, true);
     return {SPI_processed, SPI_tuptable};
 }
 
@@ -188,9 +190,9 @@ void end_rows(Rows *rows) {
     *rows = {};
 }
 
-uint64 run_command(const Store &store, Statement statement, std::span<const Datum> arguments) {
+uint64 run_command(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot) {
     SPI_connect();
-    run(store, statement, arguments, InvalidSnapshot);
+    run(store, statement, arguments, snapshot, false);
     const uint64 rows = SPI_processed;
     SPI_finish();
     return rows;

@@ -12,14 +12,15 @@
 namespace dms_refs {
 
 enum class Statement : int {
-    resolve,        // (uuid[], smallint[]): position, alias id, document key, document id
-    stored_set,     // (parent key, parent id): alias id, alias key, document key, document id
-    ids_of_aliases, // (alias id[], alias key[]): position, referential id
-    lock_parent,    // (parent key, parent id)
-    delete_rows,    // (parent key, parent id, alias id[])
-    update_rows,    // (parent key, parent id, alias id[], alias key[], document key[], document id[])
-    insert_rows,    // the same
-    referencing     // (document key, document id): parent id, parent key
+    resolve,             // (uuid[], smallint[]): position, alias id, document key, document id
+    stored_set,          // (parent key, parent id): alias id, alias key, document key, document id
+    ids_of_aliases,      // (alias id[], alias key[]): position, referential id
+    lock_parent,         // (parent key, parent id)
+    lock_visible_parent, // the same, for a role whose policies count: a plan knows the one or the other
+    delete_rows,         // (parent key, parent id, alias id[])
+    update_rows,         // (parent key, parent id, alias id[], alias key[], document key[], document id[])
+    insert_rows,         // the same
+    referencing          // (document key, document id): parent id, parent key
 };
 
 struct Rows {
@@ -33,8 +34,9 @@ Rows run_query(const Store &store, Statement statement, std::span<const Datum> a
 Datum row_value(const Rows &rows, uint64 row, int column);
 void end_rows(Rows *rows);
 
-// Runs a writing (or locking) statement with a snapshot of its own; returns the number of rows.
-uint64 run_command(const Store &store, Statement statement, std::span<const Datum> arguments);
+// Runs a writing (or locking) statement, with a snapshot of its own where none is given; returns the number of rows.
+uint64 run_command(const Store &store, Statement statement, std::span<const Datum> arguments,
+                   Snapshot snapshot = InvalidSnapshot);
 
 // An array argument in a context: value(item) for each item.
 template <class T, class Value> Datum array_of(MemoryContext context, std::span<T> items, Oid type, Value value) {

@@ -69,10 +69,21 @@ void fill(TupleTableSlot *slot, const Leaf &leaf, const Parent &parent, const Re
     ExecStoreVirtualTuple(slot);
 }
 
+// Adds to the error of a foreign key's trigger what only the call knows.
+void add_hint(void *argument) {
+    const auto &found = *static_cast<const ForeignKeys *>(argument);
+    if (geterrcode() != ERRCODE_FOREIGN_KEY_VIOLATION)
+        return;
+    if (found.parent_missing)
+        errhint("Insert the document before its references.");
+    else
+        errhint("Reference %d names an alias that does not exist, or no longer does.", found.missing->ordinal);
+}
+
 void insert_added(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta,
                   const ForeignKeys &foreign_keys) {
     const Leaf &leaf = call->leaf.leaf;
-    begin_phase(target, CMD_INSERT);
+    begin_phase(target, CMD_INSERT, {foreign_keys.checked, foreign_keys.n_checked});
     int left = delta.counts.inserted;
     std::span<TupleTableSlot *> slots;
     std::size_t filled = 0;
@@ -91,11 +102,11 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
         if (filled == slots.size())
             insert_rows(target, slots, leaf.has_generated);
     }
-    if (foreign_keys.parent_missing)
-        raise_foreign_key_violation(call, leaf.parent_key.constraint, parent, nullptr);
-    if (foreign_keys.missing != nullptr)
-        raise_foreign_key_violation(call, leaf.alias_key.constraint, parent, foreign_keys.missing);
+    ErrorContextCallback context = {error_context_stack, add_hint, const_cast<ForeignKeys *>(&foreign_keys)};
+    if (foreign_keys.parent_missing || foreign_keys.missing != nullptr)
+        error_context_stack = &context;
     end_phase(target);
+    error_context_stack = context.previous;
 }
 
 } // namespace
@@ -104,7 +115,7 @@ bool write_direct(Call *call, const Parent &parent, const Outcome &delta, const 
     // A batch keeps one writer a leaf.
     const MemoryContext before = MemoryContextSwitchTo(call->context);
     if (call->leaf.writer == nullptr)
-        call->leaf.writer = open_direct(call->leaf.relation, {foreign_keys.checked, foreign_keys.n_checked});
+        call->leaf.writer = open_direct(call->leaf.relation);
     DirectTarget *target = call->leaf.writer;
     MemoryContextSwitchTo(before);
     bool all = true;

@@ -9,20 +9,19 @@ namespace dms_refs {
 
 namespace {
 
-// Takes the checked triggers out of the result relation's own copy of the trigger list.
-void leave_out(TriggerDesc *triggers, std::span<const Oid> checked) {
-    int kept = 0;
-    bool insert_after_row = false;
+// Switches the checked triggers off in the result relation's own copy of the trigger list, and the others on that were
+// off in an earlier phase. They keep their places: what the executor knows of a trigger's function is kept by place.
+void leave_out(DirectTarget *target, std::span<const Oid> checked) {
+    TriggerDesc *triggers = target->info->ri_TrigDesc;
+    triggers->trig_insert_after_row = false;
     for (int i = 0; i < triggers->numtriggers; ++i) {
-        const Trigger &trigger = triggers->triggers[i];
-        if (std::find(checked.begin(), checked.end(), trigger.tgoid) != checked.end())
-            continue;
-        insert_after_row = insert_after_row || TRIGGER_TYPE_MATCHES(trigger.tgtype, TRIGGER_TYPE_ROW,
-                                                                    TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT);
-        triggers->triggers[kept++] = trigger;
+        Trigger &trigger = triggers->triggers[i];
+        const bool left_out = std::find(checked.begin(), checked.end(), trigger.tgoid) != checked.end();
+        trigger.tgenabled = left_out ? TRIGGER_DISABLED : target->enabled[static_cast<std::size_t>(i)];
+        if (!left_out &&
+            TRIGGER_TYPE_MATCHES(trigger.tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT))
+            triggers->trig_insert_after_row = true;
     }
-    triggers->numtriggers = kept;
-    triggers->trig_insert_after_row = insert_after_row;
 }
 
 // Tables whose triggers fired in this phase without being written by it: a cascading foreign key writes them in
@@ -49,7 +48,7 @@ void raise_serialization_failure(const char *concurrent) {
     pg_unreachable();
 }
 
-DirectTarget *open_direct(Relation relation, std::span<const Oid> checked_triggers) {
+DirectTarget *open_direct(Relation relation) {
     auto *target = allocate<DirectTarget>(CurrentMemoryContext, 1).data();
     *target = {};
     target->relation = relation;
@@ -67,8 +66,11 @@ DirectTarget *open_direct(Relation relation, std::span<const Oid> checked_trigge
 
     ResultRelInfo *info = target->info = makeNode(ResultRelInfo);
     InitResultRelInfo(info, relation, 1, nullptr, 0);
-    if (info->ri_TrigDesc != nullptr && !checked_triggers.empty())
-        leave_out(info->ri_TrigDesc, checked_triggers);
+    if (const TriggerDesc *triggers = info->ri_TrigDesc) {
+        target->enabled = allocate<char>(target->context, static_cast<std::size_t>(triggers->numtriggers));
+        for (int i = 0; i < triggers->numtriggers; ++i)
+            target->enabled[static_cast<std::size_t>(i)] = triggers->triggers[i].tgenabled;
+    }
     // Trigger code finds the result relation here; it must be gone from the list before the state is freed
     // through anything that closes result relations, because the relation is not the state's.
     estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, info);
@@ -83,8 +85,10 @@ void close_direct(DirectTarget *target) {
     FreeExecutorState(target->estate);
 }
 
-void begin_phase(DirectTarget *target, CmdType command) {
+void begin_phase(DirectTarget *target, CmdType command, std::span<const Oid> checked) {
     CheckCmdReplicaIdentity(target->relation, command);
+    if (command == CMD_INSERT && target->info->ri_TrigDesc != nullptr)
+        leave_out(target, checked);
     const TriggerDesc *triggers = target->info->ri_TrigDesc;
     target->fires_triggers = triggers != nullptr && (command == CMD_INSERT ? triggers->trig_insert_after_row
                                                                            : triggers->trig_delete_after_row);
@@ -143,6 +147,42 @@ void insert_rows(DirectTarget *target, std::span<TupleTableSlot *> rows, bool co
     MemoryContextSwitchTo(before);
 }
 
+namespace {
+
+Locked lock_version(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, uint8 flags,
+                    CommandId command, TupleTableSlot *slot) {
+    ItemPointerData tid = item_pointer(row);
+    TM_FailureData failure;
+    const bool follow = !IsolationUsesXactSnapshot();
+    if (follow)
+        flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+    const TM_Result result =
+        table_tuple_lock(relation, &tid, snapshot, slot, command, mode, LockWaitBlock, flags, &failure);
+    switch (result) {
+    case TM_Ok: return failure.traversed ? Locked::followed : Locked::locked;
+    case TM_SelfModified:
+    case TM_Invisible: return Locked::own_change;
+    case TM_Updated: raise_serialization_failure("update");
+    case TM_Deleted:
+        if (!follow)
+            raise_serialization_failure("delete");
+        return Locked::gone;
+    default: elog(ERROR, "unexpected result %d of locking a row", result);
+    }
+    pg_unreachable();
+}
+
+[[noreturn]] void raise_changed_by_trigger() {
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+         errmsg("a reference to be deleted was already modified by an operation triggered by the current command"),
+         errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")));
+    pg_unreachable();
+}
+
+} // namespace
+
 bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
                 bool (*still_wanted)(TupleTableSlot *latest, const void *argument), const void *argument) {
     ItemPointerData tid = item_pointer(row);
@@ -153,8 +193,9 @@ bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
         switch (result) {
         case TM_Ok: ExecARDeleteTriggers(target->estate, target->info, &tid, nullptr, nullptr, false); return true;
         case TM_SelfModified:
-            // Deleted by a trigger of this very command: nothing is left to do, as in SQL.
-            return false;
+            if (failure.cmax != target->estate->es_output_cid)
+                raise_changed_by_trigger();
+            return false; // deleted by this very command: nothing is left to do
         case TM_Deleted:
             if (IsolationUsesXactSnapshot())
                 raise_serialization_failure("delete");
@@ -167,9 +208,12 @@ bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
                 target->lock_slot = table_slot_create(target->relation, &target->estate->es_tupleTable);
                 MemoryContextSwitchTo(before);
             }
-            const Locked locked =
-                lock_row(target->relation, row_address(tid), snapshot, LockTupleExclusive, target->lock_slot);
-            if (locked == Locked::gone || locked == Locked::own_change || !still_wanted(target->lock_slot, argument))
+            // As ExecDelete: the newest version alone is locked, which is about to be deleted.
+            const Locked locked = lock_version(target->relation, row_address(tid), snapshot, LockTupleExclusive, 0,
+                                               target->estate->es_output_cid, target->lock_slot);
+            if (locked == Locked::own_change)
+                raise_changed_by_trigger();
+            if (locked == Locked::gone || !still_wanted(target->lock_slot, argument))
                 return false;
             tid = target->lock_slot->tts_tid;
             break;
@@ -187,23 +231,10 @@ bool superseded(TupleTableSlot *locked) {
 }
 
 Locked lock_row(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, TupleTableSlot *slot) {
-    ItemPointerData tid = item_pointer(row);
-    TM_FailureData failure;
-    const bool follow = !IsolationUsesXactSnapshot();
-    const TM_Result result = table_tuple_lock(relation, &tid, snapshot, slot, GetCurrentCommandId(false), mode,
-                                              LockWaitBlock, follow ? TUPLE_LOCK_FLAG_FIND_LAST_VERSION : 0, &failure);
-    switch (result) {
-    case TM_Ok: return failure.traversed ? Locked::followed : Locked::locked;
-    case TM_SelfModified:
-    case TM_Invisible: return Locked::own_change;
-    case TM_Updated: raise_serialization_failure("update");
-    case TM_Deleted:
-        if (!follow)
-            raise_serialization_failure("delete");
-        return Locked::gone;
-    default: elog(ERROR, "unexpected result %d of locking a row", result);
-    }
-    pg_unreachable();
+    // As ExecLockRows. An update that leaves the key alone, committed or not, lets a KEY SHARE lock pass; the newer
+    // versions must be locked with it, or who made them could delete the row without waiting for us.
+    return lock_version(relation, row, snapshot, mode, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS,
+                        GetCurrentCommandId(false), slot);
 }
 
 } // namespace dms_refs

@@ -18,6 +18,7 @@ struct DirectTarget {
     MemoryContext context;
     TupleTableSlot *lock_slot;
     std::span<TupleTableSlot *> slots; // made as needed, at most batch_rows
+    std::span<char> enabled;           // tgenabled of each trigger
     bool fires_triggers;
 };
 static_assert(std::is_trivially_destructible_v<DirectTarget>);
@@ -25,12 +26,12 @@ static_assert(std::is_trivially_destructible_v<DirectTarget>);
 // Rows written together: bounds the memory of a call, and the slots.
 inline constexpr int batch_rows = 256;
 
-// checked_triggers: foreign-key triggers that the caller has made superfluous.
-DirectTarget *open_direct(Relation relation, std::span<const Oid> checked_triggers);
+DirectTarget *open_direct(Relation relation);
 void close_direct(DirectTarget *target);
 
-// Rows are written in phases, each like one statement: its AFTER triggers fire at its end.
-void begin_phase(DirectTarget *target, CmdType command);
+// Rows are written in phases, each like one statement: its AFTER triggers fire at its end. checked: triggers of foreign
+// keys that the caller has made superfluous for this phase.
+void begin_phase(DirectTarget *target, CmdType command, std::span<const Oid> checked = {});
 void end_phase(DirectTarget *target);
 
 // n cleared slots of the table, valid until the next call.
