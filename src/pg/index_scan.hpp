@@ -81,11 +81,16 @@ void fetch_on_page(LookupScan *scan, std::span<const Entry> entries, Snapshot sn
         return;
     const Buffer page = reinterpret_cast<BufferHeapTupleTableSlot *>(scan->slot)->buffer;
     LockBuffer(page, BUFFER_LOCK_SHARE);
-    // Ask for all of them first, or each would be waited for by itself.
+    // Ask for all of them first, or each would be waited for by itself. An entry may lead to a line pointer that is
+    // dead or redirects: those have no row.
     const Page contents = BufferGetPage(page);
-    for (std::size_t ahead = i; ahead < entries.size(); ++ahead)
-        if (entries[ahead].row.offset <= PageGetMaxOffsetNumber(contents))
-            __builtin_prefetch(PageGetItem(contents, PageGetItemId(contents, entries[ahead].row.offset)));
+    for (std::size_t ahead = i; ahead < entries.size(); ++ahead) {
+        if (entries[ahead].row.offset > PageGetMaxOffsetNumber(contents))
+            continue;
+        const ItemId item = PageGetItemId(contents, entries[ahead].row.offset);
+        if (ItemIdHasStorage(item))
+            __builtin_prefetch(PageGetItem(contents, item));
+    }
     for (; i < entries.size(); ++i) {
         ItemPointerData tid = item_pointer(entries[i].row);
         HeapTupleData row;
