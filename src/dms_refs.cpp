@@ -2,6 +2,7 @@
 #include "functions/staging.hpp"
 #include "pg/clock.hpp"
 #include "pg/module.hpp"
+#include "staging/memory.hpp"
 #include "staging/stage.hpp"
 #include "stats/progress.hpp"
 #include "stats/recorder.hpp"
@@ -77,6 +78,10 @@ void define_settings() {
     DefineCustomIntVariable("dms_refs.staging_memory", "Memory that the stages of a session may take.",
                             "A statement that needs more fails with 53200.", &settings.staging_memory, 64 * 1024, 64,
                             MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "dms_refs.staging_memory_total", "Memory that the stages of all sessions may take together.",
+        "Where the module is not preloaded, of each session. -1: no bound.", &settings.staging_memory_total, -1, -1,
+        MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     define_statistics_settings();
     MarkGUCPrefixReserved("dms_refs");
 }
@@ -104,6 +109,7 @@ extern "C" void _PG_init(void) {
     if (process_shared_preload_libraries_in_progress) {
         dms_refs::preload_statistics();
         dms_refs::preload_progress();
+        dms_refs::staging::preload_staging_memory();
         dms_refs::watch_drops();
     }
     dms_refs::staging::register_callbacks();

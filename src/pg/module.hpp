@@ -29,6 +29,7 @@ struct Settings {
     int stats_max = 1000; // entries, 15 to 17
     bool stats_persist = compat::persists_statistics;
     int staging_memory = 64 * 1024; // kB a backend
+    int staging_memory_total = -1;  // kB
 };
 extern Settings settings;
 

@@ -1,15 +1,13 @@
 // The arena and its hash index: see rows.hpp.
 //
-// State: Content structs, each in its context, and the backend's sum of their memory. No locks. A function that raises
+// State: Content structs, each in its context; memory.cpp counts what they take. No locks. A function that raises
 // has changed nothing yet that shows; space reserved and not used is used by the next row.
 #include "staging/rows.hpp"
 
-#include "stats/recorder.hpp"
+#include "staging/memory.hpp"
 
 namespace dms_refs::staging {
 namespace {
-
-Size taken = 0; // by all stages of this backend
 
 constexpr uint32 address_unit = MAXIMUM_ALIGNOF;
 constexpr uint32 first_block = 2048;
@@ -28,43 +26,26 @@ uint32 space_of(const Content *content, const Row *row) {
     return prefix_of(content) + MAXALIGN(row->length);
 }
 
-void took(Content *content, Size bytes) {
-    content->bytes += bytes;
-    taken += bytes;
-}
-
 void gave_back(Content *content, Size bytes) noexcept {
     content->bytes -= bytes;
-    taken -= bytes;
+    gave_memory_back(bytes);
 }
 
-Size limit() {
-    return static_cast<Size>(settings.staging_memory) * 1024;
-}
-
-void check_limit(const Content *content, Size more) {
-    if (taken + more <= limit())
-        return;
-    core::StagingCount overflow = {};
-    overflow.overflows = 1;
-    record_staging(content->definition->relation, overflow);
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("staging memory is exhausted"),
-         errdetail("The stages of this session hold %zu kB, %zu more are needed, and dms_refs.staging_memory is %d kB.",
-                   taken / 1024, (more + 1023) / 1024, settings.staging_memory),
-         errhint("Empty stages that are done with, load in smaller portions, or raise dms_refs.staging_memory.")));
-}
-
-template <class T> void grow(Content *content, std::span<T> *array, Size capacity) {
+// False where there is no room and it is not required.
+template <class T> bool grow(Content *content, std::span<T> *array, Size capacity, Need need, bool required = true) {
+    static_assert(std::is_trivially_copyable_v<T>);
     const Size bytes = sizeof(T) * capacity;
-    check_limit(content, bytes - array->size_bytes());
-    const auto larger = allocate<T>(content->context, capacity);
-    std::copy(array->begin(), array->end(), larger.begin());
-    took(content, bytes - array->size_bytes());
+    const Size more = bytes - array->size_bytes();
+    auto *larger =
+        static_cast<T *>(take_memory(content->context, content->definition->relation, bytes, more, need, required));
+    if (larger == nullptr)
+        return false;
+    std::copy(array->begin(), array->end(), larger);
+    content->bytes += more;
     if (!array->empty())
         pfree(array->data());
-    *array = larger;
+    *array = {larger, capacity};
+    return true;
 }
 
 void free_data(Content *content, const Block &block) noexcept {
@@ -82,14 +63,14 @@ bool is_shared(const Block &block) noexcept {
 }
 
 // The last block, with room for so many bytes.
-Block *block_with_room(Content *content, Size needed) {
+Block *block_with_room(Content *content, Size needed, Need need) {
     if (content->block_count > 0) {
         Block *last = &content->blocks[content->block_count - 1];
         if (last->size - last->used >= needed)
             return last;
     }
     if (content->block_count == content->blocks.size())
-        grow(content, &content->blocks, std::max<Size>(8, content->blocks.size() * 2));
+        grow(content, &content->blocks, std::max<Size>(8, content->blocks.size() * 2), need);
     Size size = content->next_size;
     if (needed > largest_block / 8) {
         // A block of its own. Small rows in between must not cost a large block each time.
@@ -98,12 +79,10 @@ Block *block_with_room(Content *content, Size needed) {
     } else {
         content->next_size = std::min(content->next_size * 2, largest_block);
         // Not to end before the limit does.
-        const Size left = limit() - std::min(limit(), taken);
-        size = std::max<Size>(needed, std::min<Size>(size, MAXALIGN_DOWN(left)));
+        size = std::max<Size>(needed, std::min<Size>(size, MAXALIGN_DOWN(memory_left(need))));
     }
-    check_limit(content, size);
-    auto *data = static_cast<char *>(MemoryContextAllocHuge(content->context, size));
-    took(content, size);
+    auto *data = static_cast<char *>(take_memory(content->context, content->definition->relation, size, size, need));
+    content->bytes += size;
     Block *block = &content->blocks[content->block_count++];
     *block = {data, static_cast<uint32>(size), 0};
     return block;
@@ -163,11 +142,13 @@ void index_all(Content *content) noexcept {
     });
 }
 
-void reserve_index(Content *content) {
+// Where there is no room for more buckets, chains become longer.
+void reserve_index(Content *content, Need need) {
     if (content->indexed < content->buckets.size())
         return;
-    grow(content, &content->buckets, std::max<Size>(first_buckets, content->buckets.size() * 2));
-    index_all(content);
+    if (grow(content, &content->buckets, std::max<Size>(first_buckets, content->buckets.size() * 2), need,
+             content->buckets.empty()))
+        index_all(content);
 }
 
 // Moves the versions that somebody may still see to the front. The place a row moves to is never behind the one it
@@ -214,6 +195,16 @@ void compact(Content *content) noexcept {
     content->block_count = kept;
     if (!content->buckets.empty())
         index_all(content);
+}
+
+// A long list of what was deleted is not kept for the next transaction.
+void forget_deletions(Content *content) noexcept {
+    constexpr Size short_list = 1024;
+    if (content->deletion_count > 0 || content->deletions.size() <= short_list)
+        return;
+    gave_back(content, content->deletions.size_bytes());
+    pfree(content->deletions.data());
+    content->deletions = {};
 }
 
 } // namespace
@@ -288,7 +279,7 @@ Row *find_same_key(const Content *content, const Key &key, TupleDesc columns, ui
 }
 
 Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
-             CommandId command) {
+             CommandId command, Need need) {
     Assert(command <= last_command);
     bool has_nulls = false;
     for (int i = 0; i < columns->natts && !has_nulls; ++i)
@@ -302,8 +293,8 @@ Row *add_row(Content *content, TupleDesc columns, const Datum *values, const boo
                  errdetail("The largest row has %zu bytes.", MaxAllocSize)));
     const Size space = prefix + MAXALIGN(header + data);
     if (hash != 0)
-        reserve_index(content);
-    Block *block = block_with_room(content, space);
+        reserve_index(content, need);
+    Block *block = block_with_room(content, space, need);
     auto *row = reinterpret_cast<Row *>(block->data + block->used + prefix);
     // As heap_form_tuple does, alignment gaps included.
     memset(row, 0, header + data);
@@ -327,10 +318,14 @@ Row *add_row(Content *content, TupleDesc columns, const Datum *values, const boo
     return row;
 }
 
+// No more than there are rows to be deleted, as this goes beyond the bound of memory.
 void reserve_deletions(Content *content, uint64 more) {
-    if (content->deletion_count + more > content->deletions.size())
-        grow(content, &content->deletions,
-             std::max<Size>(std::max<Size>(32, content->deletions.size() * 2), content->deletion_count + more));
+    const uint64 needed = content->deletion_count + more;
+    if (needed <= content->deletions.size())
+        return;
+    const uint64 most = content->deletion_count + static_cast<uint64>(content->live);
+    const Size capacity = std::max<Size>(32, content->deletions.size() * 2);
+    grow(content, &content->deletions, std::max<Size>(needed, std::min<Size>(capacity, most)), Need::deletion);
 }
 
 void delete_row(Content *content, Row *row, CommandId command) {
@@ -440,6 +435,7 @@ void sample_widths(const Content *content, TupleDesc columns, std::span<int32> w
 void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept {
     while (content->deletion_count > deletions)
         content->deletions[--content->deletion_count]->deleted = 0;
+    forget_deletions(content);
     content->live = live;
     for_rows_after(content, fill, [content](Row *row, Address) {
         row->deleted = never; // marks what goes away
@@ -470,7 +466,13 @@ void make_permanent(Content *content, Fill fill, uint64 deletions) noexcept {
         content->deletions[i]->deleted = 0;
     }
     content->deletion_count = 0;
+    forget_deletions(content);
     if (content->versions - content->live > content->versions / 4)
+        compact(content);
+}
+
+void give_up_dead_rows(Content *content) noexcept {
+    if (content->versions > content->live)
         compact(content);
 }
 

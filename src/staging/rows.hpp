@@ -12,6 +12,7 @@
 #pragma once
 
 #include "pg/module.hpp"
+#include "staging/memory.hpp"
 
 namespace dms_refs::staging {
 
@@ -142,7 +143,7 @@ Row *find_same_key(const Content *content, const Key &key, TupleDesc columns, ui
 
 // Adds a version. The values lie in the server's memory: nothing of them is stored elsewhere.
 Row *add_row(Content *content, TupleDesc columns, const Datum *values, const bool *nulls, uint32 hash,
-             CommandId command);
+             CommandId command, Need need);
 void delete_row(Content *content, Row *row, CommandId command);
 void reserve_deletions(Content *content, uint64 more);
 
@@ -173,5 +174,7 @@ void sample_widths(const Content *content, TupleDesc columns, std::span<int32> w
 void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept;
 // Makes what was done since then permanent, and gives memory of deleted rows back.
 void make_permanent(Content *content, Fill fill, uint64 deletions) noexcept;
+// Gives memory of rows deleted back, few as they may be; between transactions only.
+void give_up_dead_rows(Content *content) noexcept;
 
 } // namespace dms_refs::staging

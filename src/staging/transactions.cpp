@@ -182,13 +182,14 @@ void refuse_prepare() {
         if (same_rows(stage, before) || (before.live == 0 && live_rows(stage) == 0))
             continue;
         const char *name = get_rel_name(stage->relation);
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("cannot PREPARE a transaction that has changed rows of a stage"),
-                 errdetail("Stage \"%s\" holds its rows in this session's memory: they would be lost.",
-                           name != nullptr ? name : stage->context->ident),
-                 errhint("TRUNCATE a stage with on_commit 'delete' before PREPARE TRANSACTION; do not change one with "
-                         "'preserve' in such a transaction.")));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+             errmsg("cannot PREPARE a transaction that has changed rows of a stage"),
+             errdetail("Stage \"%s\" holds its rows in this session's memory: they would be lost.",
+                       name != nullptr ? name : stage->context->ident),
+             errhint("Empty a stage with on_commit 'delete' by dms_refs.empty_stage before PREPARE TRANSACTION; do not "
+                     "change one with 'preserve' in such a transaction.")));
     }
 }
 
@@ -217,6 +218,12 @@ void end_transaction(bool commit) noexcept {
         Assert(stage->mark_count == 0);
     }
     changed = nullptr;
+    if (memory_is_short())
+        for_all_stages([](Stage *stage) {
+            if (stage->content != nullptr)
+                give_up_dead_rows(stage->content);
+        });
+    trim_memory();
     if (!some_unchecked)
         return;
     // An entry may be removed while it is the one that the search has just returned.
@@ -304,10 +311,14 @@ void check_definition(Stage *stage, Relation relation) {
     Definition *rows = content != nullptr ? content->definition : stage->definition;
     const char *why = rows == nullptr ? "" : obstacle(rows, now, RelationGetDescr(relation));
     if (content != nullptr && why != nullptr)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("stage \"%s\" was altered while it held rows", RelationGetRelationName(relation)),
-                        errdetail("%s", why),
-                        errhint("Empty it with TRUNCATE, or end the transaction where it has on_commit 'delete'.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("stage \"%s\" was altered while it held rows", RelationGetRelationName(relation)),
+                 errdetail("%s", why),
+                 errhint("SELECT dms_refs.empty_stage(%s) takes the rows of this session away; where on_commit is "
+                         "'delete', so does the end of the transaction.",
+                         quote_literal_cstr(quote_qualified_identifier(
+                             get_namespace_name(RelationGetNamespace(relation)), RelationGetRelationName(relation))))));
     // What was altered may be rolled back. And rows from before on_commit was set to delete go with this transaction.
     const bool same = rows != nullptr && why == nullptr && same_creation(rows->creation, now->creation) &&
                       rows->columns.size() == now->columns.size();
@@ -390,6 +401,7 @@ void truncate(Stage *stage) {
         return;
     leave_mark(stage);
     put_content_away(stage);
+    trim_memory();
 }
 
 void discard_all() {

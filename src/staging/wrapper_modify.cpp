@@ -118,7 +118,9 @@ int duplicate_detail(Relation relation, const Key &key, const Datum *values) {
     ereport(ERROR,
             (errcode(ERRCODE_UNIQUE_VIOLATION),
              errmsg("duplicate key value violates the key of stage \"%s\"", RelationGetRelationName(state->relation)),
-             duplicate_detail(state->relation, state->key, values), errtable(state->relation)));
+             duplicate_detail(state->relation, state->key, values),
+             errtableconstraint(state->relation,
+                                makeObjectName(RelationGetRelationName(state->relation), nullptr, "key"))));
 }
 
 // A row as it will be added, in the state's row context.
@@ -160,7 +162,8 @@ bool put(ModifyState *state, const NewRow &row, Row *old) {
     }
     if (old != nullptr)
         delete_row(content, old, state->command);
-    const Row *added = add_row(content, columns, row.values, row.nulls, row.hash, state->command);
+    const Row *added = add_row(content, columns, row.values, row.nulls, row.hash, state->command,
+                               old == nullptr ? Need::insertion : Need::update);
     state->added.rows++;
     state->added.bytes += added->length;
     note_peak(stage);
