@@ -564,6 +564,8 @@ CREATE SERVER dms_refs_stage FOREIGN DATA WRAPPER dms_refs_stage;
 
 CREATE FUNCTION @extschema@.check_stage(stage regclass) RETURNS void
     LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'dms_refs_check_stage';
+CREATE FUNCTION @extschema@.empty_stage(stage regclass) RETURNS void
+    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'dms_refs_empty_stage';
 CREATE FUNCTION @extschema@.stage_contents(stage regclass, OUT rows bigint, OUT bytes bigint, OUT peak_bytes bigint)
     LANGUAGE C STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stage_contents';
 
@@ -617,6 +619,10 @@ BEGIN
              FROM pg_catalog.pg_constraint c
              WHERE c.conrelid OPERATOR(pg_catalog.=) like_table AND c.contype OPERATOR(pg_catalog.=) 'c'));
     END IF;
+    IF pg_catalog.array_position(key, NULL) IS NOT NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'key must not contain null',
+            HINT = 'Give the names of the columns that are unique together, or no key.';
+    END IF;
     IF pg_catalog.cardinality(key) OPERATOR(pg_catalog.>) 0 THEN
         keys := pg_catalog.format(', key %L', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k), ', ' ORDER BY o)
                                               FROM pg_catalog.unnest(key) WITH ORDINALITY u(k, o)));
@@ -639,8 +645,9 @@ COMMENT ON SERVER dms_refs_stage IS 'The server that stages are foreign tables o
 COMMENT ON FUNCTION @extschema@.stage_handler() IS 'Handler of the foreign-data wrapper dms_refs_stage';
 COMMENT ON FUNCTION @extschema@.stage_validator(text[], oid) IS 'Validator of the foreign-data wrapper dms_refs_stage: the options key and on_commit of a foreign table';
 COMMENT ON FUNCTION @extschema@.check_stage(regclass) IS 'Raises what is wrong with the definition of a stage; create_stage calls it';
+COMMENT ON FUNCTION @extschema@.empty_stage(regclass) IS 'Takes this session''s rows out of a stage, as TRUNCATE does, under the lock of an INSERT; follows the transaction. Needs TRUNCATE on the stage. Errors: 42501 no privilege, 42809 not a stage, 55006 in use by a cursor or statement of the session';
 COMMENT ON FUNCTION @extschema@.stage_contents(regclass) IS 'Rows, bytes and peak bytes of a stage in this session; read the view stages instead';
-COMMENT ON FUNCTION @extschema@.create_stage(text, regclass, text, name[], text) IS 'Makes a stage: a foreign table on server dms_refs_stage with the columns of like_table, those given in columns, or both; key names the columns that must be unique; on_commit is delete or preserve. Errors: 22004 NULL argument, 22023 no columns or a bad on_commit, 42703 key column missing, 42883 key column without a hash function';
+COMMENT ON FUNCTION @extschema@.create_stage(text, regclass, text, name[], text) IS 'Makes a stage: a foreign table on server dms_refs_stage with the columns of like_table, those given in columns, or both; key names the columns that must be unique; on_commit is delete or preserve. Errors: 22004 NULL argument or name in key, 22023 no columns or a bad on_commit, 42703 key column missing, 42883 key column without a hash function';
 COMMENT ON VIEW @extschema@.stages IS 'The stages of this database: rows, bytes and peak bytes in this session, on_commit and key';
 
 GRANT USAGE ON FOREIGN SERVER dms_refs_stage TO PUBLIC;

@@ -29,6 +29,19 @@ void process_utility(PlannedStmt *statement, const char *text, bool read_only, P
         forget_invalid();
 }
 
+// The foreign table of a stage.
+Relation open_table(Oid id, LOCKMODE lock) {
+    Relation relation = try_relation_open(id, lock);
+    if (relation == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", id)));
+    if (relation->rd_rel->relkind != RELKIND_FOREIGN_TABLE ||
+        GetFdwRoutineForRelation(relation, false)->BeginForeignScan != staging::wrapper()->BeginForeignScan)
+        ereport(ERROR,
+                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a stage", RelationGetRelationName(relation)),
+                 errhint("dms_refs.create_stage makes one.")));
+    return relation;
+}
+
 } // namespace
 
 void register_discard() {
@@ -56,14 +69,29 @@ DMS_REFS_FUNCTION(dms_refs_stage_validator) {
 
 // Looks at the definition as a first use would: for create_stage.
 DMS_REFS_FUNCTION(dms_refs_check_stage) {
-    Relation relation = table_open(PG_GETARG_OID(0), AccessShareLock);
-    if (relation->rd_rel->relkind != RELKIND_FOREIGN_TABLE ||
-        GetFdwRoutineForRelation(relation, false)->BeginForeignScan != dms_refs::staging::wrapper()->BeginForeignScan)
-        ereport(ERROR,
-                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a stage", RelationGetRelationName(relation)),
-                 errhint("dms_refs.create_stage makes one.")));
+    Relation relation = dms_refs::open_table(PG_GETARG_OID(0), AccessShareLock);
     (void)dms_refs::staging::open_stage(relation);
-    table_close(relation, AccessShareLock);
+    relation_close(relation, AccessShareLock);
+    PG_RETURN_VOID();
+}
+
+// TRUNCATE for this session alone: it asks for the same privilege, and for the lock that INSERT takes. The definition
+// may be one that the rows do not fit.
+DMS_REFS_FUNCTION(dms_refs_empty_stage) {
+    using namespace dms_refs;
+    const Oid id = PG_GETARG_OID(0);
+    PreventCommandIfReadOnly("empty_stage()");
+    const AclResult allowed = pg_class_aclcheck(id, GetUserId(), ACL_TRUNCATE);
+    if (allowed != ACLCHECK_OK)
+        aclcheck_error(allowed, get_relkind_objtype(get_rel_relkind(id)), get_rel_name(id));
+    Relation relation = open_table(id, RowExclusiveLock);
+    CheckTableNotInUse(relation, "empty");
+    if (staging::Stage *stage = staging::known_stage(id)) {
+        // So that what follows is another command.
+        (void)GetCurrentCommandId(true);
+        staging::truncate(stage);
+    }
+    relation_close(relation, NoLock);
     PG_RETURN_VOID();
 }
 

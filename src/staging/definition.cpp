@@ -14,6 +14,15 @@ ColumnShape shape_of(const FormData_pg_attribute *column) {
             column->attlen,   column->attbyval,  column->attalign};
 }
 
+// Names as long as can be, quoted, with room to spare. Anybody may hand options to the validator.
+constexpr Size longest_key = Size{INDEX_MAX_KEYS} * 4 * NAMEDATALEN;
+
+void require_few_columns(int count) {
+    if (count > INDEX_MAX_KEYS)
+        ereport(ERROR,
+                (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("a key cannot have more than %d columns", INDEX_MAX_KEYS)));
+}
+
 void add_key_column(Definition *definition, Relation relation, const char *name) {
     TupleDesc columns = RelationGetDescr(relation);
     Key &key = definition->key;
@@ -24,9 +33,7 @@ void add_key_column(Definition *definition, Relation relation, const char *name)
                                RelationGetRelationName(relation), name),
                         errhint("ALTER FOREIGN TABLE ... OPTIONS (SET key '...') names the columns of the key, "
                                 "OPTIONS (DROP key) drops it.")));
-    if (key.count == INDEX_MAX_KEYS)
-        ereport(ERROR,
-                (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("a key cannot have more than %d columns", INDEX_MAX_KEYS)));
+    Assert(key.count < INDEX_MAX_KEYS);
     const Form_pg_attribute column = TupleDescAttr(columns, number - 1);
     if (column->attgenerated != '\0' && column->attgenerated != ATTRIBUTE_GENERATED_STORED)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -58,14 +65,19 @@ Options read_options(List *definitions) {
     Options options = {NIL, false};
     ListCell *cell;
     foreach (cell, definitions) {
+        CHECK_FOR_INTERRUPTS();
         auto *definition = static_cast<DefElem *>(lfirst(cell));
         char *value = defGetString(definition);
         if (strcmp(definition->defname, "key") == 0) {
+            if (strlen(value) > longest_key)
+                ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("option \"key\" is too long"),
+                                errdetail("It has %zu characters, and %zu are allowed.", strlen(value), longest_key)));
             if (!SplitIdentifierString(pstrdup(value), ',', &options.key) || options.key == NIL)
                 ereport(ERROR,
                         (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
                          errmsg("invalid list of columns in option \"key\": \"%s\"", value),
                          errhint("Write column names separated by commas, in double quotes where SQL needs them.")));
+            require_few_columns(list_length(options.key));
             for (int i = 0; i < list_length(options.key); ++i)
                 for (int j = 0; j < i; ++j)
                     if (strcmp(static_cast<char *>(list_nth(options.key, i)),

@@ -20,6 +20,7 @@ SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('diff_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_ids uuid[], referential_partition_keys smallint[], is_pure_insert boolean DEFAULT false, include_kept boolean DEFAULT false, store name DEFAULT ''dms''::name'),
     ('drop_drop_in_functions', 'in_schema name'),
     ('drop_store', 'store name, cascade boolean DEFAULT false'),
+    ('empty_stage', 'stage regclass'),
     ('find_invalid_references', 'referential_ids uuid[], referential_partition_keys smallint[], store name DEFAULT ''dms''::name'),
     ('insert_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_ids uuid[], referential_partition_keys smallint[], is_pure_insert boolean DEFAULT false, store name DEFAULT ''dms''::name, OUT success boolean, OUT invalid_ids uuid[]'),
     ('last_invalid_references', ''),
@@ -48,7 +49,7 @@ SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result ~ 
     'what the functions return that return rows');
 SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result !~ '^TABLE'$$, $$VALUES
     ('apply_resolved_references', 'record'), ('check_stage', 'void'), ('create_drop_in_functions', 'void'), ('create_stage', 'regclass'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
-    ('drop_store', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
+    ('drop_store', 'void'), ('empty_stage', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
     ('store_changed', 'trigger'), ('store_engine', 'record'),
     ('store_problems', 'SETOF record'), ('unregister_store', 'void')$$,
     'what the others return');
@@ -56,7 +57,7 @@ SELECT set_eq($$SELECT name, volatility::text, parallel::text FROM pg_temp.funct
     ('find_invalid_references', 's', 'r'), ('referencing_documents', 's', 'r'), ('resolve_references', 's', 'r'), ('store_engine', 's', 'r'),
     ('store_problems', 's', 'u'), ('stage_contents', 'v', 'r')$$,
     'only the functions that read are stable; what writes is volatile and never runs in a parallel worker');
-SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('store_engine'), ('check_stage'), ('stage_contents'), ('stage_handler'), ('stage_validator')$$,
+SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('store_engine'), ('check_stage'), ('empty_stage'), ('stage_contents'), ('stage_handler'), ('stage_validator')$$,
     'a null argument is answered by an error, not by a null');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'dms_refs'::regnamespace AND prosecdef$$,
     'no function runs with its owner''s rights');
