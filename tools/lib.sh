@@ -135,9 +135,10 @@ server_paths() {
 }
 
 # start_server PG_CONFIG FOLDER [SETTINGS-FILE...]: makes a cluster in FOLDER (owned by the unprivileged
-# user) and starts it; TCP off. Leaves PGHOST, PGPORT, PGUSER and PGDATABASE set for clients.
+# user) and starts it; TCP off. Leaves PGHOST, PGPORT, PGUSER and PGDATABASE set for clients. $server_program is started in place
+# of `postgres`, if it is set.
 start_server() {
-    local bin folder=$2 settings=("${@:3}")
+    local bin folder=$2 settings=("${@:3}") instead=()
     bin=$("$1" --bindir)
     stop_server "$1" "$folder"
     rm -rf "$folder/data"
@@ -155,7 +156,8 @@ start_server() {
         say "unix_socket_permissions = 0700"
         [ ${#settings[@]} -eq 0 ] || cat "${settings[@]}"
     } | as_user tee -a "$folder/data/postgresql.conf" >/dev/null
-    as_user "$bin/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -s start ||
+    if [ -n "${server_program:-}" ]; then instead=(-p "$server_program" -t 300); fi
+    as_user "$bin/pg_ctl" -D "$folder/data" -l "$folder/server.log" "${instead[@]}" -w -s start ||
         { tail -20 "$folder/server.log" && die "the server does not start"; }
 }
 

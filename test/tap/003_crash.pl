@@ -10,9 +10,6 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
-
-my $patience = $PostgreSQL::Test::Utils::timeout_default;
 
 sub saves { return $_[0]->safe_psql('postgres', 'SELECT sum(saves) FROM work.ledger') }
 
@@ -42,23 +39,6 @@ sub wait_for_saves
     my ($node, $more) = @_;
     my $enough = saves($node) + $more;
     return $node->poll_query_until('postgres', "SELECT sum(saves) >= $enough FROM work.ledger");
-}
-
-# Kills the postmaster alone and starts again: its orphans may still be on their way out.
-sub kill_postmaster
-{
-    my ($node) = @_;
-    my ($pid) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
-    my $tries = $patience * 10;
-    $node->kill9;
-    usleep(100_000) while kill(0, $pid) && $tries-- > 0;
-    until ($node->start(fail_ok => 1))
-    {
-        die 'the server does not come back' if $tries-- <= 0;
-        usleep(100_000);
-        $node->stop('fast', fail_ok => 1);
-    }
-    return;
 }
 
 my %ways = (

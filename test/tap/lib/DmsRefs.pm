@@ -9,8 +9,9 @@ use warnings;
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node configure create_store fill_store call stored index_errors set_errors wal_records sqlstate);
+our @EXPORT = qw(new_node configure create_store fill_store call stored index_errors set_errors set_errors_query wal_records sqlstate kill_postmaster);
 
 use constant CONFIGURATION => q{
 autovacuum = off
@@ -99,7 +100,7 @@ sub stored
         FROM $store.reference WHERE parentdocumentid = $parent});
 }
 
-# Every B-tree index against its table, every table against itself: empty where all is well.
+# Every valid B-tree index against its table, every table against itself: empty where all is well.
 sub index_errors
 {
     my ($node) = @_;
@@ -107,7 +108,7 @@ sub index_errors
         WHERE n.nspname NOT LIKE 'pg_%' AND n.nspname NOT IN ('information_schema', 'dms_refs')};
     my ($code, $out, $err) = $node->psql('postgres', qq{
         SELECT count(bt_index_check(c.oid, true)) $relations
-          AND c.relkind = 'i' AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree');
+          AND EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indisvalid) AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree');
         SELECT c.relname, v.* FROM (SELECT c.oid, c.relname $relations AND c.relkind = 'r') c, verify_heapam(c.oid) v;});
     return "indexes: $err" if $code != 0;
     my ($indexes, @damage) = split /\n/, $out;
@@ -115,12 +116,11 @@ sub index_errors
     return join "\n", @damage;
 }
 
-# Rows that must not be there: the same reference twice, a missing parent, a missing alias.
-sub set_errors
+# Rows that must not be there: the same reference twice, a missing parent, a missing alias, an alias without its document.
+sub set_errors_query
 {
-    my ($node, $store) = @_;
-    return $node->safe_psql('postgres', qq{
-        SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
+    my ($store) = @_;
+    return qq{
         SELECT 'twice: parent ' || parentdocumentid || ' alias ' || aliasid FROM $store.reference
             GROUP BY parentdocumentpartitionkey, parentdocumentid, aliasid HAVING count(*) > 1
         UNION ALL
@@ -128,7 +128,16 @@ sub set_errors
             (SELECT FROM $store.document d WHERE (d.documentpartitionkey, d.id) = (r.parentdocumentpartitionkey, r.parentdocumentid))
         UNION ALL
         SELECT 'no alias: ' || aliasid FROM $store.reference r WHERE NOT EXISTS
-            (SELECT FROM $store.alias a WHERE (a.referentialpartitionkey, a.id) = (r.referentialpartitionkey, r.aliasid))});
+            (SELECT FROM $store.alias a WHERE (a.referentialpartitionkey, a.id) = (r.referentialpartitionkey, r.aliasid))
+        UNION ALL
+        SELECT 'no document: alias ' || id FROM $store.alias a WHERE NOT EXISTS
+            (SELECT FROM $store.document d WHERE (d.documentpartitionkey, d.id) = (a.documentpartitionkey, a.documentid))};
+}
+
+sub set_errors
+{
+    my ($node, $store) = @_;
+    return $node->safe_psql('postgres', 'SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;' . set_errors_query($store));
 }
 
 # The WAL between two positions: a hash of "relation:KIND" (or ":KIND" without a relation) to its number of records,
@@ -163,6 +172,23 @@ sub sqlstate
     my ($node, $sql, $database) = @_;
     my ($code, $out, $err) = $node->psql($database // 'postgres', "\\set VERBOSITY sqlstate\n$sql", on_error_stop => 0);
     return $err =~ /ERROR:  (\w{5})/ ? $1 : '00000';
+}
+
+# Kills the postmaster alone and starts again: its orphans may still be on their way out.
+sub kill_postmaster
+{
+    my ($node) = @_;
+    my ($pid) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+    my $tries = $PostgreSQL::Test::Utils::timeout_default * 10;
+    $node->kill9;
+    usleep(100_000) while kill(0, $pid) && $tries-- > 0;
+    until ($node->start(fail_ok => 1))
+    {
+        die 'the server does not come back' if $tries-- <= 0;
+        usleep(100_000);
+        $node->stop('fast', fail_ok => 1);
+    }
+    return;
 }
 
 1;
