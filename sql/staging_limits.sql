@@ -1,0 +1,56 @@
+-- Purpose: what stages do not take, as docs/staging.md lists it, and what happens then.
+\set VERBOSITY sqlstate
+SELECT dms_refs.create_stage('limited', columns => 'id int, v text', key => '{id}', on_commit => 'preserve');
+CREATE TABLE t.other (id int PRIMARY KEY, v text);
+INSERT INTO limited VALUES (1, 'a'), (2, 'b'), (3, 'c');
+MERGE INTO limited USING t.other ON limited.id = other.id WHEN MATCHED THEN DELETE;
+SELECT * FROM limited TABLESAMPLE SYSTEM (10);
+INSERT INTO limited VALUES (1, 'z') ON CONFLICT (id) DO NOTHING;
+INSERT INTO limited VALUES (1, 'z') ON CONFLICT (id) DO UPDATE SET v = 'y';
+ALTER FOREIGN TABLE limited ADD PRIMARY KEY (id);
+ALTER FOREIGN TABLE limited ADD UNIQUE (id);
+ALTER FOREIGN TABLE limited ADD FOREIGN KEY (id) REFERENCES t.other;
+CREATE INDEX ON limited (id);
+CREATE TABLE t.refers (id int REFERENCES limited (id));
+CREATE RULE no_delete AS ON DELETE TO limited DO INSTEAD NOTHING;
+ALTER FOREIGN TABLE limited ENABLE ROW LEVEL SECURITY;
+CREATE POLICY first_only ON limited USING (id = 1);
+CREATE TRIGGER transition AFTER INSERT ON limited REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON limited DEFERRABLE FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+BEGIN;
+LOCK limited;
+ROLLBACK;
+COPY limited TO stdout;
+CLUSTER limited;
+REINDEX TABLE limited;
+CREATE PUBLICATION of_stages FOR TABLE limited;
+VACUUM limited;
+ANALYZE limited;
+COPY (SELECT * FROM limited ORDER BY id) TO stdout;
+-- Cursors: backwards where they say so.
+BEGIN;
+DECLARE c CURSOR FOR TABLE limited;
+FETCH 1 FROM c;
+SAVEPOINT a;
+UPDATE limited SET v = 'x' WHERE CURRENT OF c;
+ROLLBACK TO a;
+FETCH BACKWARD 1 FROM c;
+ROLLBACK;
+BEGIN;
+DECLARE c SCROLL CURSOR FOR TABLE limited;
+FETCH 2 FROM c;
+FETCH BACKWARD 1 FROM c;
+UPDATE limited SET v = 'changed';
+FETCH ABSOLUTE 3 FROM c;
+ROLLBACK;
+SELECT id FROM limited ORDER BY id FOR UPDATE;
+-- An identity column that is added counts.
+SELECT dms_refs.empty_stage('limited');
+ALTER FOREIGN TABLE limited ADD n int GENERATED ALWAYS AS IDENTITY;
+INSERT INTO limited VALUES (1, 'a'), (2, 'b') RETURNING *;
+BEGIN READ ONLY;
+SELECT count(*) FROM limited;
+DELETE FROM limited;
+ROLLBACK;
+DROP FOREIGN TABLE limited;
+DROP TABLE t.other;
