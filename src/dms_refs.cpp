@@ -114,5 +114,6 @@ extern "C" void _PG_init(void) {
     }
     dms_refs::staging::register_callbacks();
     dms_refs::staging::register_statistics();
+    dms_refs::staging::register_plan_check();
     dms_refs::register_discard();
 }

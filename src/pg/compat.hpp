@@ -126,6 +126,23 @@ inline ForeignPath *create_foreignscan_path(PlannerInfo *root, RelOptInfo *relat
 #endif
 }
 
+// Whether a constraint is checked at all, and whether rows from before it are known to fit: not every NOT NULL says
+// that from 18 on.
+inline bool is_enforced([[maybe_unused]] const ConstrCheck &check) {
+#if PG_VERSION_NUM >= 180000
+    return check.ccenforced;
+#else
+    return true;
+#endif
+}
+inline bool not_null_holds([[maybe_unused]] TupleDesc columns, [[maybe_unused]] int column) {
+#if PG_VERSION_NUM >= 180000
+    return TupleDescCompactAttr(columns, column)->attnullability != ATTNULLABLE_INVALID;
+#else
+    return true;
+#endif
+}
+
 // What ANALYZE's code looks at of a column beside its type: how much to gather.
 inline void set_analysed_column(VacAttrStats *stats, [[maybe_unused]] Form_pg_attribute column) {
 #if PG_VERSION_NUM >= 170000

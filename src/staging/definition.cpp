@@ -10,8 +10,13 @@ namespace {
 uint64 definitions_made = 0;
 
 ColumnShape shape_of(const FormData_pg_attribute *column) {
-    return {column->atttypid, column->atttypmod, column->attcollation,
-            column->attlen,   column->attbyval,  column->attalign};
+    return {column->atttypid,
+            column->atttypmod,
+            column->attcollation,
+            column->attlen,
+            column->attbyval,
+            column->attalign,
+            column->atthasdef || column->atthasmissing || column->attgenerated != '\0'};
 }
 
 // Names as long as can be, quoted, with room to spare. Anybody may hand options to the validator.
@@ -51,8 +56,11 @@ void add_key_column(Definition *definition, Relation relation, const char *name)
     fmgr_info_cxt(get_opcode(type->eq_opr), &key.equal[i], definition->context);
 }
 
-bool same_key(const Key &a, const Key &b) {
-    bool same = a.count == b.count;
+bool same_key(const Definition &one, const Definition &other) {
+    const Key &a = one.key;
+    const Key &b = other.key;
+    bool same = a.count == b.count && std::equal(one.key_functions.begin(), one.key_functions.end(),
+                                                 other.key_functions.begin(), other.key_functions.end());
     for (int i = 0; same && i < a.count; ++i)
         same = a.columns[i] == b.columns[i] && a.collations[i] == b.collations[i] &&
                a.hash[i].fn_oid == b.hash[i].fn_oid && a.equal[i].fn_oid == b.equal[i].fn_oid;
@@ -109,12 +117,11 @@ Definition *make_definition(Relation relation, List *key, MemoryContext parent) 
     definition->relation = RelationGetRelid(relation);
     definition->creation = creation_of(definition->relation);
     definition->context = context;
-    definition->columns = allocate<ColumnShape>(context, columns->natts);
+    definition->columns = shapes_of(columns, context);
     definition->variable = allocate<AttrNumber>(context, columns->natts);
     Size variable = 0;
     for (int i = 0; i < columns->natts; ++i) {
         const Form_pg_attribute column = TupleDescAttr(columns, i);
-        definition->columns[i] = shape_of(column);
         if (column->attlen == -1 && !column->attisdropped)
             definition->variable[variable++] = column->attnum;
     }
@@ -122,7 +129,21 @@ Definition *make_definition(Relation relation, List *key, MemoryContext parent) 
     ListCell *cell;
     foreach (cell, key)
         add_key_column(definition, relation, static_cast<char *>(lfirst(cell)));
+    note_dependencies(definition, relation);
     return definition;
+}
+
+std::span<ColumnShape> shapes_of(TupleDesc columns, MemoryContext context) {
+    const auto shapes = allocate<ColumnShape>(context, columns->natts);
+    for (int i = 0; i < columns->natts; ++i)
+        shapes[i] = shape_of(TupleDescAttr(columns, i));
+    return shapes;
+}
+
+bool same_definition(const Definition *a, const Definition *b) {
+    return same_creation(a->creation, b->creation) &&
+           std::equal(a->columns.begin(), a->columns.end(), b->columns.begin(), b->columns.end(), same_shape) &&
+           same_key(*a, *b) && same_dependencies(a, b);
 }
 
 // A column that nobody alters, and no statement drops, was written by who made the table.
@@ -143,19 +164,21 @@ const char *obstacle(const Definition *rows, const Definition *now, TupleDesc co
         if (column->attisdropped)
             continue;
         if (static_cast<Size>(i) >= rows->columns.size()) {
-            if (column->atthasdef || column->attnotnull || column->attgenerated != '\0')
+            if (now->columns[i].by_default || column->attnotnull)
                 return psprintf("Column \"%s\" was added with a default, a generation expression or NOT NULL.",
+                                NameStr(column->attname));
+            // A table would have given it a value, or refused to add it.
+            if (get_typdefault(column->atttypid) != nullptr || DomainHasConstraints(column->atttypid))
+                return psprintf("Column \"%s\" was added with a type that has a default or constraints.",
                                 NameStr(column->attname));
             continue;
         }
-        const ColumnShape was = rows->columns[i];
-        const ColumnShape is = now->columns[i];
-        if (was.type != is.type || was.type_modifier != is.type_modifier || was.collation != is.collation)
+        if (!same_shape(rows->columns[i], now->columns[i]))
             return psprintf("Column \"%s\" has another type.", NameStr(column->attname));
     }
-    if (!same_key(rows->key, now->key))
+    if (!same_key(*rows, *now))
         return "The key is another one.";
-    return nullptr;
+    return obstacle_in_dependencies(rows, now, columns);
 }
 
 } // namespace dms_refs::staging

@@ -60,6 +60,27 @@ struct ColumnShape {
     int16 length;
     bool by_value;
     char alignment;
+    bool by_default; // not NULL in rows from before it was added
+};
+inline bool same_shape(const ColumnShape &a, const ColumnShape &b) {
+    return a.type == b.type && a.type_modifier == b.type_modifier && a.collation == b.collation &&
+           a.length == b.length && a.by_value == b.by_value && a.alignment == b.alignment;
+}
+
+// A row type that values are made of.
+struct Composite {
+    Oid relation;
+    bool in_key;
+    std::span<ColumnShape> attributes;
+};
+
+// What rows are checked against when they are written. `believed`: the planner takes it for true of all rows.
+enum class ConstraintKind : uint8 { not_null, check, generated, partition, domain };
+struct Constraint {
+    ConstraintKind kind;
+    bool believed;
+    uint32 of;        // the number of a column, the OID of a domain, or nothing
+    const char *text; // as the catalog has it
 };
 
 // Which foreign table it is: an OID may be given to another one when its own is dropped.
@@ -73,12 +94,18 @@ struct Creation {
 struct Definition {
     Definition *next; // older, of the stage
     uint64 serial;    // another one for each that this backend makes
+    bool narrowed;    // lacks constraints of the table that old rows were not checked against
     Oid relation;
     Creation creation;
     MemoryContext context;
     std::span<ColumnShape> columns;
     std::span<AttrNumber> variable; // columns whose values may lie outside the row
     Key key;
+    std::span<Composite> composites;   // at any depth of the values
+    std::span<Oid> key_functions;      // of all types that values of the key are made of: type, equality, hash
+    std::span<uint32> domains;         // at any depth: their hash values in the server's cache of types
+    std::span<Constraint> constraints; // that all rows were checked against
+    std::span<Oid> ancestors;          // as a partition
 };
 
 struct Block {

@@ -44,6 +44,7 @@ static_assert(std::is_trivially_copyable_v<Stage>);
 
 void register_callbacks();
 void register_statistics(); // of columns, for the planner
+void register_plan_check(); // that it believes no constraint that rows do not fit
 
 // The stage of an open foreign table. Errors: 42703 and others for a bad key, 55000 where the table was altered in
 // a way that the rows staged do not fit.
@@ -79,8 +80,24 @@ Creation creation_of(Oid relation);
 inline bool same_creation(Creation a, Creation b) {
     return a.transaction == b.transaction && a.row_type == b.row_type;
 }
+std::span<ColumnShape> shapes_of(TupleDesc columns, MemoryContext context);
+bool same_definition(const Definition *a, const Definition *b);
 // Whether rows made under one definition can be read under another, whose relation it is: NULL, or what is in the way.
 const char *obstacle(const Definition *rows, const Definition *now, TupleDesc columns);
+
+// Of a definition: the types of values and the constraints. Locks row types.
+void note_dependencies(Definition *definition, Relation relation);
+bool same_dependencies(const Definition *a, const Definition *b);
+const char *obstacle_in_dependencies(const Definition *rows, const Definition *now, TupleDesc columns);
+// Leaves those that old rows were checked against, too. Whether any had to go.
+bool keep_common_constraints(Definition *now, const Definition *rows);
+// Nobody alters row types while a transaction uses values of them; nor does this session while a statement does.
+void lock_types(const Definition *definition);
+List *hold_types(const Definition *definition);
+void release_types(List *held);
+
+// Looks at a stage's rows before the planner does, where the relation is a stage or a parent of one.
+void check_before_planning(Oid relation, bool is_parent);
 
 // The foreign-data wrapper's functions.
 FdwRoutine *wrapper();

@@ -12,6 +12,9 @@ namespace {
 MemoryContext root = nullptr;
 HTAB *stages = nullptr;
 Stage *changed = nullptr;    // list: those with marks
+bool rows_unchecked = false; // perhaps of a stage with rows, since the planner last looked
+bool some_depend = false;    // stages on other relations, or on types
+uint64 invalidations = 0;
 bool some_unchecked = false; // a relation changed, or a definition was replaced, since the last commit looked
 
 template <class F> void for_all_stages(F f) {
@@ -29,6 +32,12 @@ void prepare() {
     if (root == nullptr)
         root = AllocSetContextCreate(TopMemoryContext, "dms_refs staging", ALLOCSET_SMALL_SIZES);
     stages = make_table(root, "dms_refs stages", sizeof(Oid), sizeof(Stage));
+}
+
+void uncheck(Stage *stage) noexcept {
+    stage->checked = false;
+    some_unchecked = true;
+    rows_unchecked = true;
 }
 
 // --- contents and marks -----------------------------------------------------------------------------
@@ -55,6 +64,8 @@ void put_content_away(Stage *stage) noexcept {
     if (content == nullptr)
         return;
     stage->content = nullptr;
+    if (content->definition->narrowed)
+        uncheck(stage); // the next rows are checked against all constraints
     forget_empty_marks(stage, content);
     if (marked(stage, content)) {
         content->retired = stage->retired;
@@ -104,10 +115,8 @@ void back_to_mark(Stage *stage) noexcept {
         return;
     // The rows are again what they were; what the relation is now is seen at the next use.
     stage->content->definition = mark.definition;
-    if (mark.definition != stage->definition) {
-        stage->checked = false;
-        some_unchecked = true;
-    }
+    if (mark.definition != stage->definition)
+        uncheck(stage);
 }
 
 // Only reads rows, or their definition.
@@ -160,19 +169,60 @@ void remove(Stage *stage) noexcept {
 
 // --- callbacks --------------------------------------------------------------------------------------
 
-// May run at any time; must not fail, allocate or look anything up.
+// These may run at any time; they must not fail, allocate or look anything up.
 void relation_changed(Datum, Oid relation) {
+    invalidations++;
     if (stages == nullptr)
         return;
-    if (OidIsValid(relation)) {
-        if (auto *stage = static_cast<Stage *>(hash_search(stages, &relation, HASH_FIND, nullptr))) {
-            stage->checked = false;
-            some_unchecked = true;
-        }
+    if (!OidIsValid(relation)) {
+        for_all_stages(uncheck);
         return;
     }
-    for_all_stages([](Stage *stage) { stage->checked = false; });
-    some_unchecked = true;
+    if (auto *stage = static_cast<Stage *>(hash_search(stages, &relation, HASH_FIND, nullptr)))
+        uncheck(stage);
+    if (!some_depend)
+        return;
+    for_all_stages([relation](Stage *stage) {
+        const Definition *definition = stage->definition;
+        if (definition != nullptr &&
+            (std::any_of(definition->composites.begin(), definition->composites.end(),
+                         [relation](const Composite &one) { return one.relation == relation; }) ||
+             std::find(definition->ancestors.begin(), definition->ancestors.end(), relation) !=
+                 definition->ancestors.end()))
+            uncheck(stage);
+    });
+}
+
+// A domain may have become NOT NULL.
+void type_changed(Datum, int, uint32 hash) {
+    invalidations++;
+    if (some_depend)
+        for_all_stages([hash](Stage *stage) {
+            if (stage->definition == nullptr)
+                return;
+            for (const uint32 domain : stage->definition->domains)
+                if (hash == 0 || hash == domain)
+                    uncheck(stage);
+        });
+}
+
+// Perhaps one of a domain: the server does not say of which.
+void constraint_changed(Datum, int, uint32) {
+    invalidations++;
+    if (some_depend)
+        for_all_stages([](Stage *stage) {
+            if (stage->definition != nullptr && !stage->definition->domains.empty())
+                uncheck(stage);
+        });
+}
+
+// Perhaps one that gave a key its hash and equality functions.
+void operator_class_changed(Datum, int, uint32) {
+    invalidations++;
+    for_all_stages([](Stage *stage) {
+        if (stage->definition != nullptr && stage->definition->key.count > 0)
+            uncheck(stage);
+    });
 }
 
 // Rows that the transaction staged, or would have to take back, cannot be: the session may be gone by then.
@@ -302,6 +352,7 @@ void leave_mark(Stage *stage) {
 
 // Makes the stage agree with its relation, as far as its rows allow.
 void check_definition(Stage *stage, Relation relation) {
+    const uint64 before = invalidations;
     const Options options = read_options(GetForeignTable(RelationGetRelid(relation))->options);
     Definition *now = make_definition(relation, options.key, CurrentMemoryContext);
     if (stage->content != nullptr &&
@@ -309,8 +360,8 @@ void check_definition(Stage *stage, Relation relation) {
         truncate(stage); // of a table that was dropped, if there are any
     Content *content = stage->content;
     Definition *rows = content != nullptr ? content->definition : stage->definition;
-    const char *why = rows == nullptr ? "" : obstacle(rows, now, RelationGetDescr(relation));
-    if (content != nullptr && why != nullptr)
+    const char *why = content != nullptr ? obstacle(rows, now, RelationGetDescr(relation)) : nullptr;
+    if (why != nullptr)
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("stage \"%s\" was altered while it held rows", RelationGetRelationName(relation)),
@@ -320,8 +371,8 @@ void check_definition(Stage *stage, Relation relation) {
                          quote_literal_cstr(quote_qualified_identifier(
                              get_namespace_name(RelationGetNamespace(relation)), RelationGetRelationName(relation))))));
     // What was altered may be rolled back. And rows from before on_commit was set to delete go with this transaction.
-    const bool same = rows != nullptr && why == nullptr && same_creation(rows->creation, now->creation) &&
-                      rows->columns.size() == now->columns.size();
+    const bool narrowed = content != nullptr && keep_common_constraints(now, rows);
+    const bool same = rows != nullptr && same_definition(rows, now);
     if (content != nullptr && (!same || !options.preserve))
         leave_mark(stage);
     stage->preserve = options.preserve;
@@ -333,11 +384,15 @@ void check_definition(Stage *stage, Relation relation) {
         now->next = stage->definitions;
         stage->definitions = now;
     }
+    now->narrowed = now->narrowed || narrowed;
     stage->definition = now;
     if (content != nullptr)
         content->definition = now;
+    some_depend = some_depend || !now->composites.empty() || !now->domains.empty() || !now->ancestors.empty();
     some_unchecked = true; // an old definition may be left
-    stage->checked = true;
+    // What was read before an invalidation may be stale: then the next use looks again.
+    stage->checked = invalidations == before;
+    rows_unchecked = rows_unchecked || !stage->checked;
 }
 
 } // namespace
@@ -346,6 +401,9 @@ void register_callbacks() {
     RegisterXactCallback(transaction_event, nullptr);
     RegisterSubXactCallback(subtransaction_event, nullptr);
     CacheRegisterRelcacheCallback(relation_changed, static_cast<Datum>(0));
+    CacheRegisterSyscacheCallback(TYPEOID, type_changed, static_cast<Datum>(0));
+    CacheRegisterSyscacheCallback(CONSTROID, constraint_changed, static_cast<Datum>(0));
+    CacheRegisterSyscacheCallback(CLAOID, operator_class_changed, static_cast<Datum>(0));
 }
 
 Stage *known_stage(Oid relation) {
@@ -379,9 +437,36 @@ Stage *open_stage(Relation relation) {
         stage = static_cast<Stage *>(hash_search(stages, &id, HASH_ENTER, &found));
         *stage = made;
     }
+    if (stage->definition != nullptr)
+        lock_types(stage->definition);
     if (!stage->checked)
         check_definition(stage, relation);
     return stage;
+}
+
+void check_before_planning(Oid relation, bool is_parent) {
+    if (!rows_unchecked)
+        return;
+    List *unchecked = NIL;
+    for_all_stages([&unchecked](Stage *stage) {
+        if (!stage->checked && live_rows(stage) > 0)
+            unchecked = lappend_oid(unchecked, stage->relation);
+    });
+    rows_unchecked = unchecked != NIL;
+    const ListCell *cell;
+    foreach (cell, unchecked) {
+        const Oid id = lfirst_oid(cell);
+        // Partitions are left out of a plan before they are looked at; those that are looked at are locked.
+        const bool is_partition = is_parent && id != relation && get_rel_relispartition(id) &&
+                                  list_member_oid(get_partition_ancestors(id), relation);
+        if ((id != relation && !is_partition) || current_stage(id) == nullptr)
+            continue;
+        Relation opened = try_relation_open(id, is_partition ? AccessShareLock : NoLock);
+        if (opened == nullptr)
+            continue;
+        (void)open_stage(opened);
+        relation_close(opened, NoLock);
+    }
 }
 
 Content *content_to_change(Stage *stage) {

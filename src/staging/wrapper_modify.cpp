@@ -21,6 +21,7 @@ struct ModifyState {
     uint64 definition; // its serial, when the statement began
     Key key;           // of that definition, for this query
     std::span<AttrNumber> variable;
+    List *types; // held
     CommandId command;
     AttrNumber address;        // junk attribute: ctid
     bool skip_duplicates;      // ON CONFLICT DO NOTHING
@@ -48,6 +49,9 @@ ModifyState *prepare(EState *estate, ResultRelInfo *info, CommandId command) {
     }
     state->variable = allocate<AttrNumber>(estate->es_query_cxt, definition->variable.size());
     std::copy(definition->variable.begin(), definition->variable.end(), state->variable.begin());
+    const MemoryContext before = MemoryContextSwitchTo(estate->es_query_cxt);
+    state->types = hold_types(definition);
+    MemoryContextSwitchTo(before);
     state->command = command;
     state->row_context = AllocSetContextCreate(estate->es_query_cxt, "dms_refs staged row", ALLOCSET_DEFAULT_SIZES);
     state->values = allocate<Datum>(estate->es_query_cxt, RelationGetDescr(relation)->natts);
@@ -246,6 +250,7 @@ void end(EState *, ResultRelInfo *info) {
         state->added.peak_bytes = static_cast<int64>(state->stage->peak_bytes);
         record_staging(RelationGetRelid(state->relation), state->added);
     }
+    release_types(state->types);
     MemoryContextDelete(state->row_context);
     info->ri_FdwState = nullptr;
 }

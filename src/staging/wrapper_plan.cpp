@@ -249,7 +249,21 @@ ForeignScan *get_plan(PlannerInfo *root, RelOptInfo *relation, Oid, ForeignPath 
                             list_make2(makeInteger(rows), hash_functions), NIL, NIL, outer_plan);
 }
 
+get_relation_info_hook_type hook_before = nullptr;
+
+// Here the planner has read the relation's constraints, and has drawn no conclusion from them.
+void relation_info(PlannerInfo *root, Oid relation, bool is_parent, RelOptInfo *info) {
+    if (hook_before != nullptr)
+        hook_before(root, relation, is_parent, info);
+    check_before_planning(relation, is_parent);
+}
+
 } // namespace
+
+void register_plan_check() {
+    hook_before = get_relation_info_hook;
+    get_relation_info_hook = relation_info;
+}
 
 void set_planner_functions(FdwRoutine *routine) {
     routine->GetForeignRelSize = get_size;

@@ -16,13 +16,14 @@ struct ScanState {
     List *values;              // of the key: ExprState; NIL: scan all rows
     std::span<FmgrInfo> hash;  // of the values
     std::span<Oid> collations; // of the key
+    List *types;               // held
     bool started;
 };
 static_assert(std::is_trivially_copyable_v<ScanState>);
 
 // A plan that counted on far more or fewer rows is made again next time. The message goes to this backend only: the
 // rows are nobody else's.
-void ask_for_another_plan(Oid relation, int planned, int64 rows) {
+void ask_for_another_plan(Stage *stage, int planned, int64 rows) {
     constexpr int64 few = 100;
     constexpr int64 factor = 10;
     const int64 a = std::max<int64>(planned, few);
@@ -32,8 +33,11 @@ void ask_for_another_plan(Oid relation, int planned, int64 rows) {
     SharedInvalidationMessage message = {};
     message.rc.id = SHAREDINVALRELCACHE_ID;
     message.rc.dbId = MyDatabaseId;
-    message.rc.relId = relation;
+    message.rc.relId = stage->relation;
+    // The definition is what it was.
+    const bool checked = stage->checked;
     LocalExecuteInvalidationMessage(&message);
+    stage->checked = checked;
 }
 
 void begin(ForeignScanState *node, int flags) {
@@ -59,9 +63,10 @@ void begin(ForeignScanState *node, int flags) {
     }
     if ((flags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
         return;
+    state->types = hold_types(state->stage->definition);
     state->scan = begin_scan(state->stage->content, estate->es_snapshot->curcid);
     const auto planned = intVal(list_nth(plan->fdw_private, static_cast<int>(PlanItem::rows)));
-    ask_for_another_plan(state->relation, planned, live_rows(state->stage));
+    ask_for_another_plan(state->stage, planned, live_rows(state->stage));
 }
 
 // The hash of the key that is looked for; 0: a NULL, which equals nothing.
@@ -110,7 +115,11 @@ void restart(ForeignScanState *node) {
     restart_scan(&state->scan);
 }
 
-void end(ForeignScanState *) {}
+void end(ForeignScanState *node) {
+    const auto *state = static_cast<ScanState *>(node->fdw_state);
+    if (state != nullptr)
+        release_types(state->types);
+}
 
 void explain(ForeignScanState *node, ExplainState *explained) {
     const auto *plan = reinterpret_cast<ForeignScan *>(node->ss.ps.plan);
