@@ -49,7 +49,9 @@ struct Call {
     uint64 completions; // transactions ended before it, 0: not known
     uint64 resolved_at; // completions when the references were resolved last
     int pushed_snapshots;
-    bool has_written; // since the snapshot was taken
+    bool has_written;   // since the snapshot was taken
+    bool user_code_ran; // since the call began
+    bool look_again;    // since the tables were looked at
     ReferenceLeaf leaf;
 };
 static_assert(std::is_trivially_destructible_v<Call>);
@@ -74,6 +76,9 @@ template <class T, class Order> void sort_unless_sorted(Call *call, std::span<T>
 
 void begin_call(Call *call, const char *function, const Store &store, Purpose purpose);
 void end_call(Call *call);
+
+// After users' code ran: privileges, how the tables can be read and written, the leaf of a parent.
+void look_again(Call *call, const Parent &parent);
 
 // Makes what this transaction wrote, and at READ COMMITTED what others committed, visible to what follows.
 void refresh_snapshot(Call *call);
@@ -136,6 +141,11 @@ bool checked_by_latest_snapshot(Relation referenced);
 // is written where a reference is unresolved.
 Outcome reconcile(Call *call, const Parent &parent, std::span<core::Reference> references);
 
+// --- apply.cpp ---
+
+// Writes what the comparison found, under the parent's lock where parent_row says that there is one.
+void apply(Call *call, const Parent &parent, const Outcome &delta, ParentRow parent_row);
+
 // --- write_direct.cpp, write_sql.cpp ---
 
 // What the native check of the store's two foreign keys came to. Their triggers are left out where it found what they
@@ -147,11 +157,13 @@ struct ForeignKeys {
     const core::Reference *missing; // an alias
 };
 
-// They say whether each row of the difference was written.
-bool write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys);
-bool write_sql(Call *call, const Parent &parent, const Outcome &delta);
-// The rows whose reference stays but whose target changed: by SQL in either engine.
+// They say whether each row was written.
+bool delete_directly(Call *call, const Parent &parent, const Outcome &delta);
+void insert_directly(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys);
+
+bool delete_by_sql(Call *call, const Parent &parent, const Outcome &delta);
 bool update_by_sql(Call *call, const Parent &parent, const Outcome &delta);
+bool insert_by_sql(Call *call, const Parent &parent, const Outcome &delta);
 
 // --- written_set.cpp ---
 

@@ -101,50 +101,17 @@ void require_unchanged_since_snapshot(Call *call, const Parent &parent, const Ou
                         errhint("The transaction might succeed if retried.")));
 }
 
-bool writes_directly(Call *call) {
-    const char *reason = call->not_native != nullptr ? call->not_native : call->leaf.leaf.not_writable;
-    if (reason == nullptr)
-        return true;
-    if (settings.engine == engine_direct)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("store \"%s\" cannot be written directly", NameStr(call->store.name)),
-                        errdetail("Reason: %s.", reason),
-                        errhint("Set dms_refs.engine to \"auto\", which uses SQL statements where it must.")));
-    return false;
-}
-
-// Checks the store's own foreign keys natively. Only for direct writes: triggers before an SQL statement's rows
-// may make the very rows that they refer to.
-ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &delta, ParentRow parent_row) {
-    const Leaf &leaf = call->leaf.leaf;
-    ForeignKeys keys = {};
-    if (!call->native_fk_checks || delta.counts.inserted == 0)
-        return keys;
-    if (leaf.parent_key.fires()) {
-        if (parent_row == ParentRow::referable || share_parent(call, parent))
-            keys.checked[keys.n_checked++] = leaf.parent_key.trigger;
-        else
-            keys.parent_missing = true;
-    }
-    if (leaf.alias_key.fires() && lock_aliases(call, delta.given, delta.changes, &keys.missing))
-        keys.checked[keys.n_checked++] = leaf.alias_key.trigger;
-    return keys;
-}
-
-void apply(Call *call, const Parent &parent, const Outcome &delta, ParentRow parent_row) {
-    bool otherwise = may_write_otherwise(call, parent);
-    bool all;
-    if (writes_directly(call)) {
-        all = write_direct(call, parent, delta, check_foreign_keys(call, parent, delta, parent_row));
-    } else {
+// What the current user may do with the open tables, and how they can be read.
+void look_at_tables(Call *call) {
+    check_privileges(call);
+    if (call->not_native == nullptr)
+        call->not_native = root_not_readable(call->alias);
+    if (call->not_native == nullptr && call->reference != nullptr)
+        call->not_native = root_not_readable(call->reference);
+    if (call->not_native != nullptr) {
+        check_columns(call);
         record_by_sql();
-        all = write_sql(call, parent, delta);
     }
-    call->has_written = true;
-    // A trigger may have made another one.
-    otherwise = otherwise || may_write_otherwise(call, parent);
-    if (!all || otherwise)
-        require_equal(call, parent, delta);
 }
 
 } // namespace
@@ -169,17 +136,9 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
         call->reference = open_table(store.table(Role::reference),
                                      purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, name);
     record_relation(RelationGetRelid(call->reference != nullptr ? call->reference : call->alias));
-    check_privileges(call);
     if (settings.engine == engine_sql)
         call->not_native = "dms_refs.engine is sql";
-    if (call->not_native == nullptr)
-        call->not_native = root_not_readable(call->alias);
-    if (call->not_native == nullptr && call->reference != nullptr)
-        call->not_native = root_not_readable(call->reference);
-    if (call->not_native != nullptr) {
-        check_columns(call);
-        record_by_sql();
-    }
+    look_at_tables(call);
     if (purpose == Purpose::resolve) {
         call->snapshot = GetActiveSnapshot(); // a stable function sees what its query sees
         return;
@@ -196,6 +155,16 @@ void refresh_snapshot(Call *call) {
         --call->pushed_snapshots;
     }
     push_snapshot(call);
+}
+
+void look_again(Call *call, const Parent &parent) {
+    call->look_again = false;
+    if (call->not_native != nullptr)
+        return; // statements look for themselves
+    refresh_snapshot(call);
+    close_reference_leaf(call);
+    look_at_tables(call);
+    open_reference_leaf(call, parent.key);
 }
 
 void end_call(Call *call) {
@@ -233,6 +202,12 @@ Outcome read_and_compare(Call *call, const Parent &parent, std::span<Reference> 
     return compare(call, references, read_stored_set(call, parent, references.size(), call->snapshot));
 }
 
+std::span<Reference> resolve_again(Call *call, std::span<Reference> references) {
+    for (Reference &reference : references)
+        reference.resolved = false;
+    return resolve(call, references, nullptr);
+}
+
 // Locks the parent. Somebody may have committed since the first reading, a writer of this parent or of an alias: then
 // what was read before counts for nothing. A batch resolved its references before its first document.
 Outcome lock_and_compare(Call *call, const Parent &parent, std::span<Reference> references, const Outcome &before,
@@ -247,11 +222,8 @@ Outcome lock_and_compare(Call *call, const Parent &parent, std::span<Reference> 
     }
     if (completions != 0 && completions == call->completions && resolved_at == call->completions)
         return before;
-    if (call->resolves) {
-        for (Reference &reference : references)
-            reference.resolved = false;
-        references = resolve(call, references, nullptr);
-    }
+    if (call->resolves)
+        references = resolve_again(call, references);
     return read_and_compare(call, parent, references);
 }
 
@@ -262,8 +234,15 @@ Outcome reconcile(Call *call, const Parent &parent, std::span<Reference> referen
         refresh_snapshot(call);
         call->has_written = false;
     }
+    if (call->look_again)
+        look_again(call, parent);
     record_phase(Phase::read);
     open_reference_leaf(call, parent.key);
+    // What a batch found out before its first document need not hold after users' code ran for another one. What others
+    // commit matters under the parent's lock, and here where there is none.
+    if (call->resolves &&
+        (call->user_code_ran || (call->lock_parent == lock_never && call->resolved_at != call->completions)))
+        references = resolve_again(call, references);
     Outcome outcome = read_and_compare(call, parent, references);
     if (call->purpose != Purpose::write || outcome.path == CallPath::invalid)
         return outcome;

@@ -1,5 +1,4 @@
-// The delta written natively: deletes, updates (by SQL: they are rare and take every road of the executor),
-// inserts, each phase like one statement, in alias order.
+// Rows of the delta deleted and inserted natively, each kind like one statement, in alias order.
 #include "engine/engine.hpp"
 
 namespace dms_refs {
@@ -23,21 +22,6 @@ bool still_wanted(TupleTableSlot *latest, const void *argument) {
     return column_value<int16>(*wanted.leaf, r::parent_key, row, descriptor) == wanted.parent->key &&
            column_value<int64>(*wanted.leaf, r::parent_id, row, descriptor) == wanted.parent->id &&
            column_value<int64>(*wanted.leaf, r::alias_id, row, descriptor) == wanted.row->alias_id;
-}
-
-bool delete_removed(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta) {
-    bool all = true;
-    begin_phase(target, CMD_DELETE);
-    for (const Change &change : delta.changes) {
-        if (change.action != Action::remove)
-            continue;
-        CHECK_FOR_INTERRUPTS();
-        const StoredReference &row = delta.stored[static_cast<std::size_t>(change.stored)];
-        const StillWanted wanted = {&call->leaf.leaf, &parent, &row};
-        all = delete_row(target, row.row, call->snapshot, still_wanted, &wanted) && all;
-    }
-    end_phase(target);
-    return all;
 }
 
 Datum identity_value(const Leaf &leaf) {
@@ -80,9 +64,37 @@ void add_hint(void *argument) {
         errhint("Reference %d names an alias that does not exist, or no longer does.", found.missing->ordinal);
 }
 
-void insert_added(Call *call, DirectTarget *target, const Parent &parent, const Outcome &delta,
-                  const ForeignKeys &foreign_keys) {
+// A batch keeps one writer a leaf.
+DirectTarget *writer(Call *call) {
+    if (call->leaf.writer == nullptr) {
+        const MemoryContext before = MemoryContextSwitchTo(call->context);
+        call->leaf.writer = open_direct(call->leaf.relation);
+        MemoryContextSwitchTo(before);
+    }
+    return call->leaf.writer;
+}
+
+} // namespace
+
+bool delete_directly(Call *call, const Parent &parent, const Outcome &delta) {
+    bool all = true;
+    DirectTarget *target = writer(call);
+    begin_phase(target, CMD_DELETE);
+    for (const Change &change : delta.changes) {
+        if (change.action != Action::remove)
+            continue;
+        CHECK_FOR_INTERRUPTS();
+        const StoredReference &row = delta.stored[static_cast<std::size_t>(change.stored)];
+        const StillWanted wanted = {&call->leaf.leaf, &parent, &row};
+        all = delete_row(target, row.row, call->snapshot, still_wanted, &wanted) && all;
+    }
+    end_phase(target);
+    return all;
+}
+
+void insert_directly(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
     const Leaf &leaf = call->leaf.leaf;
+    DirectTarget *target = writer(call);
     begin_phase(target, CMD_INSERT, {foreign_keys.checked, foreign_keys.n_checked});
     int left = delta.counts.inserted;
     std::span<TupleTableSlot *> slots;
@@ -93,8 +105,8 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
         if (filled == slots.size()) {
             CHECK_FOR_INTERRUPTS();
             // As an INSERT does it, the first row that a constraint or an index objects to decides the error. Rows
-            // are written together only where no CHECK can object to a later one first.
-            slots = blank_slots(target, leaf.has_checks ? 1 : left);
+            // are written together only where nothing can object to a later one before an index does to an earlier.
+            slots = blank_slots(target, leaf.row_by_row ? 1 : left);
             filled = 0;
         }
         fill(slots[filled++], leaf, parent, delta.given[static_cast<std::size_t>(change.given)]);
@@ -107,24 +119,6 @@ void insert_added(Call *call, DirectTarget *target, const Parent &parent, const 
         error_context_stack = &context;
     end_phase(target);
     error_context_stack = context.previous;
-}
-
-} // namespace
-
-bool write_direct(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
-    // A batch keeps one writer a leaf.
-    const MemoryContext before = MemoryContextSwitchTo(call->context);
-    if (call->leaf.writer == nullptr)
-        call->leaf.writer = open_direct(call->leaf.relation);
-    DirectTarget *target = call->leaf.writer;
-    MemoryContextSwitchTo(before);
-    bool all = true;
-    if (delta.counts.deleted > 0)
-        all = delete_removed(call, target, parent, delta);
-    all = update_by_sql(call, parent, delta) && all;
-    if (delta.counts.inserted > 0)
-        insert_added(call, target, parent, delta, foreign_keys);
-    return all;
 }
 
 } // namespace dms_refs

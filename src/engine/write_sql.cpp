@@ -40,23 +40,20 @@ bool write_given(Call *call, const Parent &parent, const Outcome &delta, Action 
 } // namespace
 
 bool update_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
-    return delta.counts.updated == 0 || write_given(call, parent, delta, Action::update, Statement::update_rows);
+    return write_given(call, parent, delta, Action::update, Statement::update_rows);
 }
 
-bool write_sql(Call *call, const Parent &parent, const Outcome &delta) {
-    bool all = true;
-    if (delta.counts.deleted > 0) {
-        const auto changes = changes_of(call, delta, Action::remove);
-        const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id),
-                                   array_of(call->scratch, changes, INT8OID, [&delta](const Change &c) {
-                                       return Int64GetDatum(delta.stored[static_cast<std::size_t>(c.stored)].alias_id);
-                                   })};
-        all = run_command(call->store, Statement::delete_rows, arguments) == changes.size();
-    }
-    all = update_by_sql(call, parent, delta) && all;
-    if (delta.counts.inserted > 0)
-        all = write_given(call, parent, delta, Action::insert, Statement::insert_rows) && all;
-    return all;
+bool insert_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    return write_given(call, parent, delta, Action::insert, Statement::insert_rows);
+}
+
+bool delete_by_sql(Call *call, const Parent &parent, const Outcome &delta) {
+    const auto changes = changes_of(call, delta, Action::remove);
+    const Datum arguments[] = {Int16GetDatum(parent.key), Int64GetDatum(parent.id),
+                               array_of(call->scratch, changes, INT8OID, [&delta](const Change &c) {
+                                   return Int64GetDatum(delta.stored[static_cast<std::size_t>(c.stored)].alias_id);
+                               })};
+    return run_command(call->store, Statement::delete_rows, arguments) == changes.size();
 }
 
 } // namespace dms_refs

@@ -24,6 +24,17 @@ inline IndexScanDesc index_beginscan(Relation heap, Relation index, Snapshot sna
 #endif
 }
 
+using TreeWalker = bool (*)(Node *node, void *context);
+
+// Until 15 the server declares walkers without their arguments.
+inline bool walk_expression(Node *node, TreeWalker walker, void *context) {
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_walker_impl(node, walker, context);
+#else
+    return ::expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
 // Inserts the index entries of a new row; returns the indexes to be checked again later.
 inline List *insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate) {
 #if PG_VERSION_NUM >= 190000

@@ -41,6 +41,10 @@ struct StoreEntry {
     HTAB *leaves;
 };
 
+// --- user_code.cpp ---
+
+UserCode find_user_code(Relation root, Relation leaf);
+
 struct DropInEntry {
     Oid function; // hash key
     bool valid;

@@ -245,6 +245,14 @@ void find_offsets(Role role, TupleDesc columns, Leaf *leaf) {
     }
 }
 
+// Stored or virtual: a NOT NULL may be on either.
+bool has_generated_columns(TupleDesc columns) {
+    for (int i = 0; i < columns->natts; ++i)
+        if (TupleDescAttr(columns, i)->attgenerated != '\0')
+            return true;
+    return false;
+}
+
 Leaf describe_leaf(const Store &store, Role role, Relation root, Relation relation) {
     Leaf leaf;
     leaf.relation = RelationGetRelid(relation);
@@ -278,7 +286,9 @@ Leaf describe_leaf(const Store &store, Role role, Relation root, Relation relati
         leaf.not_writable = not_writable(root, relation, &leaf);
         TupleConstr *constraints = RelationGetDescr(relation)->constr;
         leaf.has_generated = constraints != nullptr && constraints->has_generated_stored;
-        leaf.has_checks = constraints != nullptr && constraints->num_check > 0;
+        leaf.user_code = find_user_code(root, relation);
+        leaf.row_by_row = (constraints != nullptr && constraints->num_check > 0) ||
+                          has_generated_columns(RelationGetDescr(relation)) || leaf.user_code.on_insert;
         break;
     }
     }

@@ -61,6 +61,14 @@ struct NativeForeignKey {
     bool fires() const { return OidIsValid(trigger) && trigger_fires(enabled); }
 };
 
+// Whether writing rows of a leaf can run code that is not the server's own: triggers, and functions in constraints,
+// generated columns and indexes. The checks of foreign keys are the server's.
+struct UserCode {
+    bool on_insert = false;
+    bool on_update = false;
+    bool on_delete = false;
+};
+
 // What is known of one leaf (or unpartitioned table) of a store.
 struct Leaf {
     Oid relation = InvalidOid;
@@ -75,8 +83,9 @@ struct Leaf {
     Oid identity_sequence = InvalidOid;
     NativeForeignKey parent_key;
     NativeForeignKey alias_key;
+    UserCode user_code; // reference only
     bool has_generated = false;
-    bool has_checks = false;
+    bool row_by_row = false;  // an error may come of one row's values and not of another's before any index is asked
     bool provisional = false; // an index cannot serve this transaction but will serve later ones: not to be cached
 };
 static_assert(std::is_trivially_copyable_v<Leaf>);
