@@ -115,7 +115,7 @@ void back_to_mark(Stage *stage) noexcept {
         return;
     // The rows are again what they were; what the relation is now is seen at the next use.
     stage->content->definition = mark.definition;
-    if (mark.definition != stage->definition)
+    if (mark.definition != stage->definition || !stage->checked)
         uncheck(stage);
 }
 
