@@ -1,4 +1,5 @@
 // The module's frame: magic block, settings, registration. Nothing else.
+#include "engine/statements.hpp"
 #include "functions/staging.hpp"
 #include "pg/clock.hpp"
 #include "pg/module.hpp"
@@ -103,7 +104,7 @@ void refuse_incompatible_server() {
 extern "C" void _PG_init(void) {
     dms_refs::refuse_incompatible_server();
     dms_refs::define_settings();
-    dms_refs::register_store_invalidation();
+    dms_refs::register_store_invalidation(dms_refs::end_statements);
     dms_refs::register_explain_option();
     dms_refs::start_clock();
     if (process_shared_preload_libraries_in_progress) {

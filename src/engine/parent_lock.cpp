@@ -59,9 +59,8 @@ Locked find_and_lock(const Parent &parent, LockTupleMode mode, const DocumentLea
         const core::RowAddress row = row_address(slot->tts_tid);
         locked = lock_row(document.relation, row, snapshot, mode, slot);
         if (locked == Locked::followed &&
-            (column_value<int64>(document.leaf, document_column::id, slot_row(slot), descriptor) != parent.id ||
-             column_value<int16>(document.leaf, document_column::partition_key, slot_row(slot), descriptor) !=
-                 parent.key))
+            !(column_is(document.leaf, document_column::id, slot_row(slot), descriptor, parent.id) &&
+              column_is(document.leaf, document_column::partition_key, slot_row(slot), descriptor, parent.key)))
             locked = Locked::gone; // it has got another key
     }
     close_lookup(&scan);
@@ -153,7 +152,7 @@ bool checked_by_latest_snapshot(Relation referenced) {
 }
 
 ParentRow lock_parent(Call *call, const Parent &parent, bool changes) {
-    Relation root = open_table(call->store.table(Role::document), RowShareLock, NameStr(call->store.name));
+    Relation root = open_table_of(call->store, Role::document, RowShareLock);
     DocumentLeaf document = {};
     if (!changes && is_table(root) && !may_lock(call, root))
         ereport(ERROR,
@@ -176,7 +175,7 @@ ParentRow lock_parent(Call *call, const Parent &parent, bool changes) {
 }
 
 bool share_parent(Call *call, const Parent &parent) {
-    Relation root = open_table(call->store.table(Role::document), RowShareLock, NameStr(call->store.name));
+    Relation root = open_table_of(call->store, Role::document, RowShareLock);
     DocumentLeaf document;
     bool locked = false;
     if (open_document_leaf(call, parent, root, &document) == nullptr && document.relation != nullptr) {

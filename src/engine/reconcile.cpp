@@ -130,11 +130,10 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
     }
     call->context = call->scratch =
         AllocSetContextCreate(CurrentMemoryContext, "dms_refs call", ALLOCSET_DEFAULT_SIZES);
-    const char *name = NameStr(store.name);
-    call->alias = open_table(store.table(Role::alias), AccessShareLock, name);
-    if (purpose != Purpose::resolve)
-        call->reference = open_table(store.table(Role::reference),
-                                     purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, name);
+    const TableToOpen tables[] = {
+        {Role::alias, AccessShareLock, &call->alias},
+        {Role::reference, purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, &call->reference}};
+    open_tables(&call->store, std::span(tables).first(purpose == Purpose::resolve ? 1 : 2));
     record_relation(RelationGetRelid(call->reference != nullptr ? call->reference : call->alias));
     if (settings.engine == engine_sql)
         call->not_native = "dms_refs.engine is sql";

@@ -2,8 +2,9 @@
 //
 // With 16 partitions the planner finds a generic plan dearer than planning anew at every execution, which
 // costs more than the statement; so each runs with plan_cache_mode = force_generic_plan, foreign-key triggers
-// included. State: plans live for the backend and are made anew after their store's tables changed. Statements
-// run as the current user, with all that SQL does about privileges, row security, triggers and routing.
+// included. State: plans live until the end of a transaction after which their store, or what it calls its tables, is
+// another. Statements run as the current user, with all that SQL does about privileges, row security, triggers and
+// routing, and on the tables that the store has by OID, whatever they are called: 40001 where that cannot be had.
 #pragma once
 
 #include "pg/module.hpp"
@@ -22,6 +23,7 @@ enum class Statement : int {
     insert_rows,         // the same
     referencing          // (document key, document id): parent id, parent key
 };
+inline constexpr std::size_t statement_count = static_cast<std::size_t>(Statement::referencing) + 1;
 
 struct Rows {
     uint64 count;
@@ -37,6 +39,9 @@ void end_rows(Rows *rows);
 // Runs a writing (or locking) statement, with a snapshot of its own where none is given; returns the number of rows.
 uint64 run_command(const Store &store, Statement statement, std::span<const Datum> arguments,
                    Snapshot snapshot = InvalidSnapshot);
+
+// At the end of a transaction, see register_store_invalidation.
+void end_statements(bool entries_go);
 
 // An array argument in a context: value(item) for each item.
 template <class T, class Value> Datum array_of(MemoryContext context, std::span<T> items, Oid type, Value value) {

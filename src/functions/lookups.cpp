@@ -69,8 +69,10 @@ Datum find_invalid_references(FunctionCallInfo fcinfo) {
 Datum referencing_documents(FunctionCallInfo fcinfo) {
     require_not_null(fcinfo, 0, "document_id");
     require_not_null(fcinfo, 1, "document_partition_key");
-    const Store store = store_argument(fcinfo, 2);
-    Relation reference = open_table(store.table(Role::reference), AccessShareLock, NameStr(store.name));
+    Store store = store_argument(fcinfo, 2);
+    Relation reference = nullptr;
+    const TableToOpen table = {Role::reference, AccessShareLock, &reference};
+    open_tables(&store, {&table, 1});
     record_relation(RelationGetRelid(reference));
     record_phase(Phase::read);
     record_by_sql();

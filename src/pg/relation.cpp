@@ -1,16 +1,7 @@
-// Opening tables and asking for privileges: see relation.hpp.
+// Asking for privileges: see relation.hpp.
 #include "pg/relation.hpp"
 
 namespace dms_refs {
-
-Relation open_table(Oid table, LOCKMODE lock, const char *store) {
-    Relation relation = try_table_open(table, lock);
-    if (relation == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a table of store \"%s\" no longer exists", store),
-                        errdetail("Its OID was %u.", table),
-                        errhint("Forget the store: SELECT dms_refs.unregister_store('%s').", store)));
-    return relation;
-}
 
 bool grants(Relation table, AclMode mode) {
     const Oid role = GetUserId();

@@ -1,12 +1,9 @@
-// Opening tables and asking for privileges as an SQL statement would.
+// Asking for privileges as an SQL statement would.
 #pragma once
 
 #include "pg/module.hpp"
 
 namespace dms_refs {
-
-// Opens and locks a table; 42P01 with a hint where it is gone.
-Relation open_table(Oid table, LOCKMODE lock, const char *store);
 
 // Whether the current user has USAGE on the table's schema and all privileges of mode on the table as a whole.
 bool grants(Relation table, AclMode mode);

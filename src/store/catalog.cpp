@@ -1,8 +1,9 @@
 // Store entries and their invalidation: see store.hpp.
 //
 // The list of stores and their leaves lives in one context under CacheMemoryContext. A relcache callback
-// only marks entries: it may come at any lock, in the middle of a call that holds copies. Marked entries are
-// filled again at the next lookup. On error nothing half-filled is left: an entry is marked good last.
+// only counts: it may come at any lock, in the middle of a call that holds copies. What it made stale is read again
+// at the next lookup. After a change of store_config everything is given up at the end of the transaction, when
+// nobody holds a copy: what was kept for stores that are gone goes with it.
 #include "store/store.hpp"
 
 #include "store/cache.hpp"
@@ -14,33 +15,27 @@ namespace {
 MemoryContext cache_context = nullptr;
 HTAB *stores = nullptr;        // by name
 HTAB *drop_ins = nullptr;      // by function OID
-Oid config_table = InvalidOid; // InvalidOid: look it up; every store must be read again
-uint64 generation = 0;
+Oid config_table = InvalidOid; // InvalidOid: look it up
+uint64 invalidations = 1;      // so far
+uint64 config_state = 1;       // changes with store_config, or what its OIDs are called
+uint64 names_state = 1;        // changes with config_state, and when functions may have other names
+bool given_up = false;         // at the end of the transaction
+void (*before_giving_up)(bool) = nullptr;
 
 void forget_stores() {
-    // Their statements too: every entry gets another generation when it is read again.
     config_table = InvalidOid;
-    ++generation;
-    if (stores == nullptr)
-        return;
-    HASH_SEQ_STATUS all;
-    hash_seq_init(&all, stores);
-    while (auto *entry = static_cast<StoreEntry *>(hash_seq_search(&all)))
-        entry->valid = false;
-    hash_seq_init(&all, drop_ins);
-    while (auto *entry = static_cast<DropInEntry *>(hash_seq_search(&all)))
-        entry->valid = false;
+    ++config_state;
+    ++names_state;
+    given_up = stores != nullptr;
 }
 
 // A root says much of its leaves too: statement-level triggers, rules, identity sequences.
 void forget_tables(StoreEntry *entry) {
-    entry->generation = ++generation;
-    for (RootEntry &root : entry->roots)
-        root.valid = false;
+    entry->generation = ++invalidations;
     HASH_SEQ_STATUS all;
     hash_seq_init(&all, entry->leaves);
     while (auto *leaf = static_cast<LeafEntry *>(hash_seq_search(&all)))
-        leaf->valid = false;
+        leaf->changed = entry->generation;
 }
 
 // May run at any time; must not fail, allocate or look anything up.
@@ -60,21 +55,28 @@ void relation_changed(Datum, Oid relation) {
             if (table == relation)
                 forget_tables(entry);
         if (auto *leaf = static_cast<LeafEntry *>(hash_search(entry->leaves, &relation, HASH_FIND, nullptr)))
-            leaf->valid = false;
+            leaf->changed = ++invalidations;
     }
 }
 
-// A function moved or renamed, or a schema renamed: which store a drop-in serves may have changed, and so may
-// the names in saved statements.
+// A function moved or renamed, or a schema renamed: which store a drop-in serves may have changed.
 void name_changed(Datum, int cache, uint32) {
-    if (stores == nullptr)
-        return;
     if (cache == NAMESPACEOID)
         forget_stores();
-    HASH_SEQ_STATUS all;
-    hash_seq_init(&all, drop_ins);
-    while (auto *entry = static_cast<DropInEntry *>(hash_seq_search(&all)))
-        entry->valid = false;
+    ++names_state;
+}
+
+// No call is running now, so there is no copy of an entry. Must not fail.
+void transaction_ended(XactEvent event, void *) {
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+        return;
+    before_giving_up(given_up);
+    if (!given_up)
+        return;
+    given_up = false;
+    MemoryContextReset(cache_context);
+    stores = drop_ins = nullptr;
+    config_table = InvalidOid; // nothing tells of its changes now
 }
 
 void prepare_cache() {
@@ -89,16 +91,20 @@ void prepare_cache() {
 }
 
 Relation open_config_table() {
-    if (!OidIsValid(config_table)) {
-        const Oid schema = get_namespace_oid("dms_refs", true);
-        const Oid table = OidIsValid(schema) ? get_relname_relid("store_config", schema) : InvalidOid;
-        if (!OidIsValid(table))
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                            errmsg("extension \"dms_refs\" is not installed in this database"),
-                            errhint("Run CREATE EXTENSION dms_refs.")));
-        config_table = table;
+    // The second time round, an extension that was dropped and made again meanwhile is found by name.
+    for (int i = 0; i < 2; ++i) {
+        if (!OidIsValid(config_table)) {
+            const Oid schema = get_namespace_oid("dms_refs", true);
+            config_table = OidIsValid(schema) ? get_relname_relid("store_config", schema) : InvalidOid;
+        }
+        if (Relation config = OidIsValid(config_table) ? try_table_open(config_table, AccessShareLock) : nullptr)
+            return config;
+        config_table = InvalidOid;
     }
-    return table_open(config_table, AccessShareLock);
+    ereport(ERROR,
+            (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"dms_refs\" is not installed in this database"),
+             errhint("Run CREATE EXTENSION dms_refs.")));
+    pg_unreachable();
 }
 
 Datum config_value(HeapTuple tuple, Relation config, const char *column, bool *is_null) {
@@ -173,15 +179,37 @@ bool read_store_of_schema(Oid schema, NameData *name) {
 
 } // namespace
 
-void register_store_invalidation() {
+void register_store_invalidation(void (*at_end)(bool)) {
+    before_giving_up = at_end;
     CacheRegisterRelcacheCallback(relation_changed, 0);
     CacheRegisterSyscacheCallback(PROCOID, name_changed, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, name_changed, 0);
+    RegisterXactCallback(transaction_ended, nullptr);
 }
 
 namespace {
 
-// The cached entry of a store, filled anew where it was invalidated; 42704 where there is no such store.
+bool same_tables(const Store &a, const Store &b) {
+    return memcmp(a.tables, b.tables, sizeof a.tables) == 0 && memcmp(a.columns, b.columns, sizeof a.columns) == 0;
+}
+
+StoreEntry *new_entry(const char *name) {
+    HTAB *leaves = make_table(cache_context, "dms_refs leaves", sizeof(Oid), sizeof(LeafEntry));
+    const auto keys = allocate<KeyEntry>(cache_context, role_count * key_places);
+    std::fill(keys.begin(), keys.end(), KeyEntry{});
+    bool found;
+    auto *entry = static_cast<StoreEntry *>(hash_search(stores, name, HASH_ENTER, &found));
+    Assert(!found);
+    entry->leaves = leaves;
+    for (std::size_t i = 0; i < role_count; ++i)
+        entry->roots[i] = {0, nullptr, keys.subspan(i * key_places, key_places)};
+    entry->read_at = 0;
+    entry->generation = ++invalidations;
+    entry->store = {};
+    return entry;
+}
+
+// The cached entry of a store, read again where it may have changed; 42704 where there is no such store.
 StoreEntry *store_entry(const char *name) {
     prepare_cache();
     // Invalidations are taken in at locks; a call that finds its store cached must not miss one.
@@ -189,34 +217,37 @@ StoreEntry *store_entry(const char *name) {
     NameData key;
     namestrcpy(&key, name);
     auto *entry = static_cast<StoreEntry *>(hash_search(stores, NameStr(key), HASH_FIND, nullptr));
-    if (entry != nullptr && entry->valid)
+    if (entry != nullptr && entry->read_at == config_state)
         return entry;
 
+    const uint64 before = config_state;
     Store fresh;
     if (!read_store(name, &fresh))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("store \"%s\" does not exist", name),
                         errhint("The view dms_refs.stores lists the stores of this database; "
                                 "dms_refs.create_store and dms_refs.register_store make one.")));
-    if (entry == nullptr) {
-        HTAB *leaves = make_table(cache_context, "dms_refs leaves", sizeof(Oid), sizeof(LeafEntry));
-        bool found;
-        entry = static_cast<StoreEntry *>(hash_search(stores, NameStr(key), HASH_ENTER, &found));
-        entry->leaves = leaves;
-        for (RootEntry &root : entry->roots)
-            root = {};
-        entry->valid = false;
+    if (entry == nullptr)
+        entry = new_entry(NameStr(key));
+    if (!same_tables(entry->store, fresh)) {
+        entry->store = fresh;
+        forget_tables(entry);
     }
-    for (RootEntry &root : entry->roots) {
-        if (root.keys.empty()) {
-            const auto keys = allocate<KeyEntry>(cache_context, key_places);
-            std::fill(keys.begin(), keys.end(), KeyEntry{});
-            root.keys = keys;
-        }
-    }
-    entry->store = fresh;
-    forget_tables(entry);
-    entry->valid = true;
+    entry->read_at = before;
     return entry;
+}
+
+[[noreturn]] void raise_lost_table(Store store, Role role) {
+    const Oid table = store.table(role);
+    if (!still_the_store(&store))
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("store \"%s\" got other tables while the call was running", NameStr(store.name)),
+                        errhint("The transaction might succeed if retried.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a table of store \"%s\" no longer exists", NameStr(store.name)),
+             errdetail("Its OID was %u.", table),
+             errhint("SELECT * FROM dms_refs.stores shows what is left of it. Once the store is of no use any "
+                     "more, dms_refs.unregister_store forgets it.")));
+    pg_unreachable();
 }
 
 } // namespace
@@ -229,11 +260,44 @@ Store find_store(const char *name) {
     return copy;
 }
 
+bool still_the_store(Store *store) {
+    if (store->entry->read_at == config_state && store->entry->generation == store->generation)
+        return true;
+    const Store now = find_store(NameStr(store->name));
+    const bool same = same_tables(now, *store);
+    *store = now;
+    return same;
+}
+
+void open_tables(Store *store, std::span<const TableToOpen> tables) {
+    for (;;) {
+        for (const TableToOpen &table : tables)
+            *table.relation = try_table_open(store->table(table.role), table.lock);
+        if (still_the_store(store))
+            break;
+        for (const TableToOpen &table : tables)
+            if (*table.relation != nullptr)
+                table_close(*table.relation, table.lock);
+        CHECK_FOR_INTERRUPTS();
+    }
+    for (const TableToOpen &table : tables)
+        if (*table.relation == nullptr)
+            raise_lost_table(*store, table.role);
+}
+
+Relation open_table_of(const Store &store, Role role, LOCKMODE lock) {
+    Relation relation = try_table_open(store.table(role), lock);
+    if (relation == nullptr)
+        raise_lost_table(store, role);
+    return relation;
+}
+
 Store find_store_of_function(Oid function) {
     prepare_cache();
     AcceptInvalidationMessages();
     auto *entry = static_cast<DropInEntry *>(hash_search(drop_ins, &function, HASH_FIND, nullptr));
-    if (entry == nullptr || !entry->valid) {
+    if (entry == nullptr || entry->read_at != names_state) {
+        const uint64 before = names_state;
         NameData name;
         const Oid schema = get_func_namespace(function);
         if (!read_store_of_schema(schema, &name)) {
@@ -245,7 +309,7 @@ Store find_store_of_function(Oid function) {
         }
         entry = static_cast<DropInEntry *>(hash_search(drop_ins, &function, HASH_ENTER, nullptr));
         entry->store = name;
-        entry->valid = true;
+        entry->read_at = before;
     }
     return find_store(NameStr(entry->store));
 }

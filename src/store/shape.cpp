@@ -150,11 +150,15 @@ void find_foreign_keys(const Store &store, Relation relation, Leaf *leaf) {
     const AttrNumber alias_to[] = {store_column(store, Role::alias, alias_column::partition_key, alias),
                                    store_column(store, Role::alias, alias_column::id, alias)};
     const Oid types[] = {INT2OID, INT8OID};
-    for (int i = 0; i < relation->trigdesc->numtriggers; ++i) {
-        const Trigger &trigger = relation->trigdesc->triggers[i];
+    // A copy: the relation's own list is freed when an invalidation makes it anew, and looking up a constraint takes
+    // invalidations in. Columns, partitions and an index's own row, in contrast, stay while their relation is open.
+    TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger &trigger = triggers->triggers[i];
         if (!match_foreign_key(trigger, RelationGetRelid(document), parent_from, parent_to, types, &leaf->parent_key))
             match_foreign_key(trigger, RelationGetRelid(alias), alias_from, alias_to, types, &leaf->alias_key);
     }
+    FreeTriggerDesc(triggers);
     table_close(alias, NoLock);
     table_close(document, NoLock);
 }
@@ -369,50 +373,89 @@ const char *root_not_readable(Relation root) {
     return nullptr;
 }
 
-Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const char **not_native) {
+namespace {
+
+// Whether what is kept of a store is of the tables and columns that the copy names. A store that got others while a
+// call was running may have been read again since, by a trigger's call.
+bool keeps(const StoreEntry &entry, const Store &store) {
+    return entry.generation == store.generation ||
+           (memcmp(entry.store.tables, store.tables, sizeof store.tables) == 0 &&
+            memcmp(entry.store.columns, store.columns, sizeof store.columns) == 0);
+}
+
+bool partitioned_by(Relation root, const char *column) {
+    const PartitionKey key = RelationGetPartitionKey(root);
+    return key->partnatts == 1 && key->partattrs[0] == attribute_number(root, column);
+}
+
+// What a partition that is being detached concurrently, or was left in the middle of it, is to a call. To reads and
+// writes it is what the active snapshot says. A foreign key's check looks for its row under the newest snapshot, at
+// every isolation level: when the detaching goes on, nobody looks whether there are references to the partition's rows.
+enum class Detaching { by_snapshot, gone };
+
+// The partition that takes a key, InvalidOid where none does. An answer that depends on the snapshot is not lasting.
+Oid look_up_leaf(Relation root, int16 key, Detaching detaching, bool *lasting) {
+    const PartitionKey by = RelationGetPartitionKey(root);
+    PartitionDesc partitions = RelationGetPartitionDesc(root, true);
+    *lasting = !partitions->detached_exist;
+    if (partitions->detached_exist && detaching == Detaching::gone) {
+        PushActiveSnapshot(GetLatestSnapshot());
+        partitions = RelationGetPartitionDesc(root, true);
+        PopActiveSnapshot();
+    }
+    const int index = partitions->nparts > 0 ? partition_of_key(by, partitions->boundinfo, key) : -1;
+    return index >= 0 ? partitions->oids[index] : InvalidOid;
+}
+
+Oid find_leaf(const Store &store, Role role, Relation root, int16 key, Detaching detaching, const char **not_native) {
     *not_native = nullptr;
     if (root->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
         return RelationGetRelid(root);
-    StoreEntry *entry = store.entry;
-    RootEntry &known = entry->roots[static_cast<int>(role)];
-    if (!known.valid) {
-        const PartitionKey partition_key = RelationGetPartitionKey(root);
-        const AttrNumber column = attribute_number(root, store.column(role, 0));
-        known.not_native = partition_key->partnatts == 1 && partition_key->partattrs[0] == column
-                               ? nullptr
-                               : "not partitioned by its key alone";
-        known.generation = entry->generation;
-        known.valid = true;
+    RootEntry &known = store.entry->roots[static_cast<int>(role)];
+    // Taken before anything is looked at: an invalidation that comes while we look makes what we keep stale.
+    const uint64 generation = keeps(*store.entry, store) ? store.entry->generation : 0;
+    if (generation == 0 || known.generation != generation) {
+        const char *reason = partitioned_by(root, store.column(role, 0)) ? nullptr : "not partitioned by its key alone";
+        if (generation == 0) {
+            bool lasting;
+            *not_native = reason;
+            return reason == nullptr ? look_up_leaf(root, key, detaching, &lasting) : InvalidOid;
+        }
+        known.not_native = reason;
+        known.generation = generation;
     }
     if (known.not_native != nullptr) {
         *not_native = known.not_native;
         return InvalidOid;
     }
     KeyEntry &place = place_of(known, key);
-    if (place.key == key && place.generation == known.generation)
+    if (place.key == key && place.generation == generation)
         return place.leaf;
 
-    const uint64 generation = known.generation;
-    const PartitionDesc partitions = RelationGetPartitionDesc(root, true);
-    int index = -1;
-    if (partitions->nparts > 0)
-        index = partition_of_key(RelationGetPartitionKey(root), partitions->boundinfo, key);
-    if (index < 0)
-        return InvalidOid;
-    place = {generation, partitions->oids[index], key};
-    return place.leaf;
+    bool lasting;
+    const Oid leaf = look_up_leaf(root, key, detaching, &lasting);
+    if (lasting && OidIsValid(leaf))
+        place = {generation, leaf, key};
+    return leaf;
+}
+
+} // namespace
+
+Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const char **not_native) {
+    return find_leaf(store, role, root, key, Detaching::by_snapshot, not_native);
 }
 
 Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCKMODE lock, const char **not_native) {
+    const Detaching detaching = lock == RowShareLock ? Detaching::gone : Detaching::by_snapshot;
     for (;;) {
-        const Oid leaf = leaf_for_key(store, role, root, key, not_native);
+        const Oid leaf = find_leaf(store, role, root, key, detaching, not_native);
         if (!OidIsValid(leaf))
             return nullptr;
         LockRelationOid(leaf, lock);
         // While we waited for the lock the leaf may have been detached and dropped, or a partition been attached that
         // takes the key from the default partition; the lock has taken in what the server says of it. A leaf that is
         // still the key's exists.
-        if (leaf_for_key(store, role, root, key, not_native) == leaf) {
+        if (find_leaf(store, role, root, key, detaching, not_native) == leaf) {
             Relation relation = table_open(leaf, NoLock);
             if (takes_key(store, role, relation, key))
                 return relation;
@@ -426,20 +469,24 @@ Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCK
 
 Leaf leaf_of(const Store &store, Role role, Relation root, Relation relation) {
     StoreEntry *entry = store.entry;
+    if (!keeps(*entry, store))
+        return describe_leaf(store, role, root, relation);
     const Oid oid = RelationGetRelid(relation);
-    auto *known = static_cast<LeafEntry *>(hash_search(entry->leaves, &oid, HASH_FIND, nullptr));
-    if (known != nullptr && known->valid && known->role == role)
-        return known->leaf;
-    const Leaf fresh = describe_leaf(store, role, root, relation);
-    // A copy of an entry that was filled anew since may describe other columns.
-    if (fresh.provisional || entry->store.tables[static_cast<int>(role)] != store.table(role) ||
-        memcmp(entry->store.columns, store.columns, sizeof store.columns) != 0)
-        return fresh;
     bool found;
-    known = static_cast<LeafEntry *>(hash_search(entry->leaves, &oid, HASH_ENTER, &found));
+    auto *known = static_cast<LeafEntry *>(hash_search(entry->leaves, &oid, HASH_ENTER, &found));
+    if (!found) {
+        known->changed = entry->generation;
+        known->described = 0;
+    }
+    if (known->described == known->changed && known->role == role)
+        return known->leaf;
+    // Describing takes in invalidations, perhaps of what has been looked at already: then it serves this call, whose
+    // locks keep what it needs as it is, and no other.
+    const uint64 before = known->changed;
+    const Leaf fresh = describe_leaf(store, role, root, relation);
     known->leaf = fresh;
     known->role = role;
-    known->valid = true;
+    known->described = fresh.provisional ? 0 : before;
     return fresh;
 }
 

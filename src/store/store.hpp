@@ -38,7 +38,7 @@ struct StoreEntry;
 
 struct Store {
     NameData name;
-    StoreEntry *entry; // of this copy: never freed, but it may be filled anew
+    StoreEntry *entry; // of this copy: it stays until the transaction ends, but may be filled anew
     uint64 generation; // of the entry when the copy was made
     Oid tables[role_count];
     NameData columns[role_count][max_columns];
@@ -93,17 +93,22 @@ static_assert(std::is_trivially_copyable_v<Leaf>);
 // A column of a row; 23502 where it is null.
 Datum required_column(HeapTuple row, TupleDesc descriptor, AttrNumber attribute);
 
-// One of the store's columns in a row of a leaf, as int16, int64 or core::Uuid; 23502 where it is null. Mostly only the
-// row is looked at: the descriptors of many leaves do not stay in the processor's caches.
-template <class T> T column_value(const Leaf &leaf, int column, HeapTuple row, TupleDesc descriptor) {
-    const HeapTupleHeader header = row->t_data;
+// Whether one of the store's columns lies at its offset in a row. Mostly so; then only the row is looked at: the
+// descriptors of many leaves do not stay in the processor's caches.
+inline bool at_offset(const Leaf &leaf, int column, HeapTuple row) {
+    return likely(leaf.offsets[column] >= 0 && !HeapTupleHasNulls(row) &&
+                  HeapTupleHeaderGetNatts(row->t_data) >= leaf.attributes[column]);
+}
+
+template <class T> T value_at_offset(const Leaf &leaf, int column, HeapTuple row) {
     T value;
-    if (likely(leaf.offsets[column] >= 0 && !HeapTupleHasNulls(row) &&
-               HeapTupleHeaderGetNatts(header) >= leaf.attributes[column])) {
-        memcpy(&value, reinterpret_cast<const char *>(header) + header->t_hoff + leaf.offsets[column], sizeof value);
-        return value;
-    }
-    const Datum datum = required_column(row, descriptor, leaf.attributes[column]);
+    const HeapTupleHeader header = row->t_data;
+    memcpy(&value, reinterpret_cast<const char *>(header) + header->t_hoff + leaf.offsets[column], sizeof value);
+    return value;
+}
+
+template <class T> T value_of(Datum datum) {
+    T value;
     if constexpr (std::is_same_v<T, core::Uuid>)
         memcpy(&value, DatumGetPointer(datum), sizeof value);
     else
@@ -111,10 +116,45 @@ template <class T> T column_value(const Leaf &leaf, int column, HeapTuple row, T
     return value;
 }
 
-void register_store_invalidation();
+// One of the store's columns in a row of a leaf, as int16, int64 or core::Uuid; 23502 where it is null.
+template <class T> T column_value(const Leaf &leaf, int column, HeapTuple row, TupleDesc descriptor) {
+    if (at_offset(leaf, column, row))
+        return value_at_offset<T>(leaf, column, row);
+    return value_of<T>(required_column(row, descriptor, leaf.attributes[column]));
+}
+
+// Whether a row has a value in one of the store's columns. Asked of rows that may be anybody's, so a null is no error.
+template <class T> bool column_is(const Leaf &leaf, int column, HeapTuple row, TupleDesc descriptor, const T &value) {
+    if (at_offset(leaf, column, row))
+        return value_at_offset<T>(leaf, column, row) == value;
+    bool is_null;
+    const Datum datum = heap_getattr(row, leaf.attributes[column], descriptor, &is_null);
+    return !is_null && value_of<T>(datum) == value;
+}
+
+// at_end is called at the end of every transaction, and must not fail. Whether entries go now: whoever keeps something
+// by Store::entry must let it go too.
+void register_store_invalidation(void (*at_end)(bool entries_go));
 
 // The store of that name; 42704 where there is none.
 Store find_store(const char *name);
+
+// Whether the store is made of the tables and columns that the copy names, by now. Brings the copy up to date; 42704
+// where the store is gone.
+bool still_the_store(Store *store);
+
+struct TableToOpen {
+    Role role;
+    LOCKMODE lock;
+    Relation *relation;
+};
+
+// Opens and locks tables of a store. Where the store got other tables while the locks were waited for, those: the copy
+// is brought up to date. 42P01 where one is gone.
+void open_tables(Store *store, std::span<const TableToOpen> tables);
+
+// The same for a call that has its store already: 40001 where this table is gone because the store has got others.
+Relation open_table_of(const Store &store, Role role, LOCKMODE lock);
 
 // The store whose drop-in functions live where function does.
 Store find_store_of_function(Oid function);
@@ -124,7 +164,8 @@ Store find_store_of_function(Oid function);
 // root must be open and locked.
 Oid leaf_for_key(const Store &store, Role role, Relation root, int16 key, const char **not_native);
 
-// Opens and locks that leaf; NULL where leaf_for_key finds none.
+// Opens and locks that leaf; NULL where there is none. ROW SHARE is for a foreign key's check, to which a partition
+// that is being detached is gone.
 Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCKMODE lock, const char **not_native);
 
 // What is known of an open, locked leaf of an open, locked root.
