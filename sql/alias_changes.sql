@@ -98,6 +98,31 @@ SELECT t.sync(2, 6);
 DROP TABLE s.alias_03;
 SELECT t.sync(2, 6);
 
+-- A remembered row's place taken by a row without a referential id, or without a partition key: it is not the alias, and no
+-- error. One that is the alias, but of no document, is.
+CREATE TABLE t.alias (referentialpartitionkey smallint, referentialid uuid, id bigint, documentpartitionkey smallint, documentid bigint,
+    UNIQUE (referentialpartitionkey, referentialid), UNIQUE (referentialpartitionkey, id));
+SELECT dms_refs.register_store('nulls', 's.document', 't.alias', 's.reference');
+INSERT INTO t.alias VALUES (0, t.u(1), 1, 1, 1);
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+DELETE FROM t.alias;
+VACUUM t.alias;
+INSERT INTO t.alias VALUES (0, NULL, 77, 1, 1);
+INSERT INTO t.alias VALUES (0, t.u(1), 2, 1, 1);
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+DELETE FROM t.alias;
+VACUUM t.alias;
+INSERT INTO t.alias VALUES (NULL, t.u(1), 77, 1, 1);
+INSERT INTO t.alias VALUES (NULL, t.u(1), 78, 1, 1);
+INSERT INTO t.alias VALUES (0, t.u(1), 3, 1, 1);
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+UPDATE t.alias SET documentid = NULL WHERE id = 3;
+SELECT alias_id FROM dms_refs.resolve_references(ARRAY[t.u(1)], '{0}', 'nulls');
+SELECT dms_refs.unregister_store('nulls');
+DROP TABLE t.alias;
+
 -- A cache of one row, and none.
 SET dms_refs.alias_cache = 1;
 SELECT t.sync(2, 6, 7, 8, 9);

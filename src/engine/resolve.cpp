@@ -100,8 +100,9 @@ void take_alias(const AliasLeaf &from, HeapTuple row, Reference *reference) {
 }
 
 bool is_alias_of(const AliasLeaf &leaf, HeapTuple row, const Reference &reference) {
-    return column_of<Uuid>(leaf, row, alias_column::referential_id) == reference.id &&
-           column_of<int16>(leaf, row, alias_column::partition_key) == reference.partition_key;
+    const TupleDesc descriptor = RelationGetDescr(leaf.relation);
+    return column_is(leaf.leaf, alias_column::referential_id, row, descriptor, reference.id) &&
+           column_is(leaf.leaf, alias_column::partition_key, row, descriptor, reference.partition_key);
 }
 
 // A reference and what the cache says of its alias.

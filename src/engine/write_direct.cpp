@@ -19,9 +19,9 @@ bool still_wanted(TupleTableSlot *latest, const void *argument) {
     const auto &wanted = *static_cast<const StillWanted *>(argument);
     HeapTuple row = slot_row(latest);
     const TupleDesc descriptor = latest->tts_tupleDescriptor;
-    return column_value<int16>(*wanted.leaf, r::parent_key, row, descriptor) == wanted.parent->key &&
-           column_value<int64>(*wanted.leaf, r::parent_id, row, descriptor) == wanted.parent->id &&
-           column_value<int64>(*wanted.leaf, r::alias_id, row, descriptor) == wanted.row->alias_id;
+    return column_is(*wanted.leaf, r::parent_key, row, descriptor, wanted.parent->key) &&
+           column_is(*wanted.leaf, r::parent_id, row, descriptor, wanted.parent->id) &&
+           column_is(*wanted.leaf, r::alias_id, row, descriptor, wanted.row->alias_id);
 }
 
 Datum identity_value(const Leaf &leaf) {
