@@ -25,11 +25,17 @@ CREATE TABLE @extschema@.store_config (
 );
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.store_config', '');
 
--- Every backend caches what it knows of a store; this makes them all look again.
+-- Every backend caches what it knows of a store; this makes them all look again. For each row and always: a logical
+-- replication worker fires neither statement-level triggers nor those that are not for replicas. Where the first of the two
+-- is not there like that, nothing is cached.
 CREATE FUNCTION @extschema@.store_changed() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'dms_refs_store_changed';
-CREATE TRIGGER store_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.store_config
+CREATE TRIGGER store_changed AFTER INSERT OR UPDATE OR DELETE ON @extschema@.store_config
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.store_changed();
+CREATE TRIGGER stores_emptied AFTER TRUNCATE ON @extschema@.store_config
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.store_changed();
+ALTER TABLE @extschema@.store_config ENABLE ALWAYS TRIGGER store_changed;
+ALTER TABLE @extschema@.store_config ENABLE ALWAYS TRIGGER stores_emptied;
 
 CREATE FUNCTION @extschema@.store_engine(store name, OUT reads text, OUT writes text, OUT reason text)
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_store_engine';
@@ -266,6 +272,21 @@ BEGIN
         SELECT * FROM dms_refs.store_problems(alias, 'alias', alias_ours[3:3], a[3:3], '{bigint}', ARRAY[a[1], a[3]])
         UNION ALL
         SELECT * FROM dms_refs.store_problems(reference, 'reference', reference_ours, r, '{smallint,bigint,bigint,smallint,smallint,bigint}', r[1:3])
+        UNION ALL
+        -- What is only read may be one column in several roles: an alias in its document's partition. What is written may not:
+        -- the values differ from reference to reference.
+        SELECT true, format('column "%s" of reference "%s" is given as %s', u.name, reference, string_agg('"' || u.ours || '"', ' and ' ORDER BY i)),
+               format('ALTER TABLE %s %s; and leave %s out of columns, or name other columns there', reference,
+                      string_agg(format('ADD COLUMN %I %s', u.ours, u.type), ', ' ORDER BY i) FILTER (WHERE u.use > 1),
+                      string_agg('"' || u.ours || '"', ' and ' ORDER BY i) FILTER (WHERE u.use > 1))
+        FROM (SELECT n.name, n.ours, n.type, n.i, row_number() OVER (PARTITION BY n.name ORDER BY n.i) AS use
+              FROM unnest(r, reference_ours, '{smallint,bigint,bigint,smallint,smallint,bigint}'::regtype[]) WITH ORDINALITY n(name, ours, type, i)) u
+        GROUP BY u.name HAVING count(*) > 1
+        UNION ALL
+        SELECT true, format('"%s" is to be the table of references and also that of %s', reference,
+                            CASE reference WHEN document THEN 'documents' ELSE 'aliases' END),
+               'Name a table that holds nothing but references.'
+        WHERE reference IN (document, alias)
         UNION ALL
         SELECT false, format('reference "%s" has no foreign key (%I, %I) to document "%s"', reference, r[1], r[2], document),
                format('ALTER TABLE %s ADD FOREIGN KEY (%I, %I) REFERENCES %s (%I, %I) ON DELETE CASCADE;', reference, r[1], r[2], document, d[1], d[2])

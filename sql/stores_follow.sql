@@ -89,5 +89,57 @@ WHERE store = 's';
 SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(3), t.keys(3), store => 's');
 SELECT t.stored('s', 1), t.stored('s3', 1);
 UPDATE dms_refs.store_config SET (document, alias, reference) = ('s.document', 's.alias', 's.reference') WHERE store = 's';
+SELECT t.add_documents('s', 4, 9), t.add_documents('s3', 4, 9);
+-- By a session whose triggers do not fire, as those of a replica or of a restore.
+CREATE FUNCTION t.repoint(to_store name) RETURNS void LANGUAGE sql AS $$
+    UPDATE dms_refs.store_config SET (document, alias, reference) = (format('%I.document', to_store)::regclass, format('%I.alias', to_store)::regclass,
+        format('%I.reference', to_store)::regclass) WHERE store = 's' $$;
+SET session_replication_role = replica;
+SELECT t.repoint('s3');
+RESET session_replication_role;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(4), t.keys(4), store => 's');
+SELECT t.stored('s', 1), t.stored('s3', 1);
+ALTER TABLE dms_refs.store_config DISABLE TRIGGER ALL;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(5), t.keys(5), store => 's');
+SELECT t.repoint('s');
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(6), t.keys(6), store => 's');
+SELECT t.stored('s', 1), t.stored('s3', 1);
+ALTER TABLE dms_refs.store_config ENABLE TRIGGER ALL;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(7), t.keys(7), store => 's');
+SET session_replication_role = replica;
+SELECT t.repoint('s3');
+RESET session_replication_role;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(8), t.keys(8), store => 's');
+SELECT t.stored('s', 1), t.stored('s3', 1);
+ALTER TABLE dms_refs.store_config ENABLE ALWAYS TRIGGER store_changed, ENABLE ALWAYS TRIGGER stores_emptied;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(9), t.keys(9), store => 's');
+BEGIN;
+SELECT t.repoint('s');
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(9), t.keys(9), store => 's');
+ROLLBACK;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(9), t.keys(9), include_kept => true, store => 's');
+BEGIN;
+TRUNCATE dms_refs.store_config;
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(9), t.keys(9), store => 's');
+ROLLBACK;
+SELECT t.repoint('s');
+DROP FUNCTION t.repoint;
+
+-- Schemas exchanged: each store keeps its tables, and a drop-in function the store of the tables beside it.
+SELECT t.new_store('s4', 9, 'lean');
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2), t.keys(2), store => 's4');
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(3), t.keys(3), store => 's3');
+SELECT * FROM s3.InsertReferences(1, 1::smallint, t.ids(3), t.keys(3));
+ALTER SCHEMA s3 RENAME TO held;
+ALTER SCHEMA s4 RENAME TO s3;
+ALTER SCHEMA held RENAME TO s4;
+SELECT * FROM s3.InsertReferences(1, 1::smallint, t.ids(2, 5), t.keys(2, 5));
+SELECT * FROM s4.InsertReferences(1, 1::smallint, t.ids(3, 6), t.keys(3, 6));
+SELECT t.stored('s3', 1), t.stored('s4', 1);
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, t.ids(2, 5), t.keys(2, 5), include_kept => true, store => 's4');
+ALTER SCHEMA s3 RENAME TO held;
+ALTER SCHEMA s4 RENAME TO s3;
+ALTER SCHEMA held RENAME TO s4;
+SELECT dms_refs.drop_store('s4');
 SELECT dms_refs.drop_store('s');
 SELECT dms_refs.drop_store('s3');

@@ -123,6 +123,41 @@ CREATE INDEX ON half.partial (referentialpartitionkey, id);
 CREATE UNIQUE INDEX ON half.partial (referentialpartitionkey, referentialid, id);
 SELECT state, detail, hint FROM t.error($$SELECT dms_refs.register_store('x', 'half.document', 'half.partial', 'half.reference')$$);
 
+-- One column in two roles. Of the table of references each is written with values of its own: refused.
+CREATE TABLE half.doc (tenant smallint, id bigint, PRIMARY KEY (tenant, id));
+CREATE TABLE half.name (tenant smallint, id bigint, uid uuid NOT NULL, doc bigint NOT NULL, PRIMARY KEY (tenant, id), UNIQUE (tenant, uid),
+    FOREIGN KEY (tenant, doc) REFERENCES half.doc);
+CREATE TABLE half.link (tenant smallint, doc bigint, name bigint, PRIMARY KEY (tenant, doc, name),
+    FOREIGN KEY (tenant, doc) REFERENCES half.doc, FOREIGN KEY (tenant, name) REFERENCES half.name);
+CREATE FUNCTION t.register_tenants(reference regclass, names jsonb) RETURNS void LANGUAGE sql AS $$
+    SELECT dms_refs.register_store('tenants', 'half.doc', 'half.name', reference, names || '{"document.documentpartitionkey": "tenant", "document.id": "id",
+        "alias.referentialpartitionkey": "tenant", "alias.documentpartitionkey": "tenant", "alias.referentialid": "uid", "alias.documentid": "doc",
+        "parentdocumentpartitionkey": "tenant", "parentdocumentid": "doc", "aliasid": "name"}') $$;
+SELECT state, detail, hint FROM t.error($$SELECT t.register_tenants('half.link', '{"reference.referentialpartitionkey": "tenant",
+    "referenceddocumentpartitionkey": "tenant", "referenceddocumentid": "doc"}')$$);
+SELECT state, detail FROM t.error($$SELECT dms_refs.register_store('x', 'made.document', 'made.reference', 'made.reference')$$) e;
+SELECT state, right(detail, 80) AS detail FROM t.error($$SELECT dms_refs.register_store('x', 'made.reference', 'made.alias', 'made.reference')$$) e;
+-- Its hint mends it. Of aliases, which are only read, one column may be more than one thing: here each has the key of its document.
+ALTER TABLE half.link ADD COLUMN referentialpartitionkey smallint, ADD COLUMN referenceddocumentpartitionkey smallint, ADD COLUMN referenceddocumentid bigint;
+SELECT t.register_tenants('half.link', '{}');
+INSERT INTO half.doc VALUES (1, 1), (1, 2), (2, 2);
+INSERT INTO half.name VALUES (1, 10, t.u(10), 2), (2, 20, t.u(20), 2);
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, ARRAY[t.u(10)], '{1}', store => 'tenants');
+SET dms_refs.engine = 'sql';
+SELECT action, alias_id FROM dms_refs.sync_references(2, 1::smallint, ARRAY[t.u(10)], '{1}', store => 'tenants');
+RESET dms_refs.engine;
+SELECT * FROM half.link ORDER BY doc;
+-- A store of an early version, or changed by hand: it is looked at where it is used.
+UPDATE dms_refs.store_config SET reference_columns[4] = 'tenant' WHERE store = 'tenants';
+SELECT * FROM t.error($$SELECT dms_refs.insert_references(1, 1::smallint, ARRAY[t.u(20)], '{2}', store => 'tenants')$$);
+UPDATE dms_refs.store_config SET reference_columns[4] = 'referentialpartitionkey', alias = reference WHERE store = 'tenants';
+SELECT * FROM t.error($$SELECT * FROM dms_refs.referencing_documents(1, 1::smallint, store => 'tenants')$$);
+SELECT store, reason FROM dms_refs.stores WHERE store = 'tenants';
+UPDATE dms_refs.store_config SET alias = 'half.name' WHERE store = 'tenants';
+SELECT action, alias_id FROM dms_refs.sync_references(1, 1::smallint, ARRAY[t.u(10)], '{1}', include_kept => true, store => 'tenants');
+SELECT dms_refs.unregister_store('tenants');
+DROP FUNCTION t.register_tenants;
+
 -- Partitioned by something else: it warns that SQL statements will serve.
 CREATE TABLE half.by_other (LIKE half.reference, UNIQUE (parentdocumentpartitionkey, parentdocumentid, aliasid),
     FOREIGN KEY (parentdocumentpartitionkey, parentdocumentid) REFERENCES half.document (documentpartitionkey, id)) PARTITION BY RANGE (aliasid);

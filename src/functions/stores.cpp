@@ -82,7 +82,10 @@ DMS_REFS_FUNCTION(dms_refs_store_engine) {
     static TupleDesc row_type = nullptr;
     const Store store = find_store(NameStr(*PG_GETARG_NAME(0)));
     Ways ways;
-    inspect(store, Role::document, &ways);
+    if (store.mixed_up != nullptr)
+        ways.not_readable = ways.not_writable = store.mixed_up;
+    if (ways.not_readable == nullptr)
+        inspect(store, Role::document, &ways);
     if (ways.not_readable == nullptr && settings.engine == engine_sql)
         ways.not_readable = ways.not_writable = "dms_refs.engine is sql";
     if (ways.not_readable == nullptr) {

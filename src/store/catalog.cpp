@@ -107,6 +107,20 @@ Relation open_config_table() {
     pg_unreachable();
 }
 
+// Whether changes of store_config are told of, whoever makes them: its trigger may have been disabled, as a restore of
+// data without triggers does it, or be one that a session_replication_role leaves out. Changing that is told of by the
+// server.
+bool tells_of_changes(Relation config) {
+    const TriggerDesc *triggers = config->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger &trigger = triggers->triggers[i];
+        if (trigger.tgenabled == TRIGGER_FIRES_ALWAYS && strcmp(trigger.tgname, "store_changed") == 0 &&
+            TRIGGER_FOR_ROW(trigger.tgtype))
+            return true;
+    }
+    return false;
+}
+
 Datum config_value(HeapTuple tuple, Relation config, const char *column, bool *is_null) {
     return heap_getattr(tuple, attribute_number(config, column), RelationGetDescr(config), is_null);
 }
@@ -120,9 +134,23 @@ void read_columns(HeapTuple tuple, Relation config, const char *column, int coun
     memcpy(names, ARR_DATA_PTR(array), sizeof(NameData) * static_cast<Size>(count));
 }
 
+// Columns of the reference table are written with values of their own. register_store refuses a store in which two of
+// them are one, but the row may have been written by hand, or by an early version.
+const char *find_mixed_up(const Store &store) {
+    constexpr Role written = Role::reference;
+    if (store.table(written) == store.table(Role::document) || store.table(written) == store.table(Role::alias))
+        return "one table for references and for what they refer to";
+    for (int i = 0; i < reference_column::count; ++i)
+        for (int j = i + 1; j < reference_column::count; ++j)
+            if (strcmp(store.column(written, i), store.column(written, j)) == 0)
+                return "one column of the reference table in two roles";
+    return nullptr;
+}
+
 // Reads a store's row into an entry. Returns false where there is none.
-bool read_store(const char *name, Store *store) {
+bool read_store(const char *name, Store *store, bool *lasting) {
     Relation config = open_config_table();
+    *lasting = tells_of_changes(config);
     ScanKeyData key;
     NameData wanted;
     namestrcpy(&wanted, name);
@@ -140,6 +168,7 @@ bool read_store(const char *name, Store *store) {
         read_columns(tuple, config, "document_columns", document_column::count, store->columns[0]);
         read_columns(tuple, config, "alias_columns", alias_column::count, store->columns[1]);
         read_columns(tuple, config, "reference_columns", reference_column::count, store->columns[2]);
+        store->mixed_up = find_mixed_up(*store);
     }
     systable_endscan(scan);
     table_close(config, AccessShareLock);
@@ -147,8 +176,9 @@ bool read_store(const char *name, Store *store) {
 }
 
 // The name of the store whose drop-in functions live in a schema.
-bool read_store_of_schema(Oid schema, NameData *name) {
+bool read_store_of_schema(Oid schema, NameData *name, bool *lasting) {
     Relation config = open_config_table();
+    *lasting = tells_of_changes(config);
     const char *schema_name = get_namespace_name(schema);
     int best = 0;
     SysScanDesc scan = systable_beginscan(config, InvalidOid, false, nullptr, 0, nullptr);
@@ -158,15 +188,18 @@ bool read_store_of_schema(Oid schema, NameData *name) {
         if (is_null)
             continue;
         const Oid reference = DatumGetObjectId(config_value(tuple, config, "reference", &is_null));
-        // The schema was recorded by name. A renamed one is known by the tables that it holds, and then the
-        // recorded name is nobody's; another schema may have taken its name since.
+        // The schema was recorded by name. A renamed one is known by the tables that it holds; another schema may have
+        // taken its name since. Tables that were registered need not be where the store's functions are: then the
+        // recorded name must be nobody's.
         const char *recorded = NameStr(*DatumGetName(drop_in));
         const bool by_name = schema_name != nullptr && strcmp(recorded, schema_name) == 0;
         const bool by_tables = get_rel_namespace(reference) == schema;
-        const int score = by_name && by_tables                                          ? 3
-                          : by_tables && !OidIsValid(get_namespace_oid(recorded, true)) ? 2
-                          : by_name                                                     ? 1
-                                                                                        : 0;
+        const bool made_there =
+            strcmp(TextDatumGetCString(config_value(tuple, config, "layout", &is_null)), "registered") != 0;
+        const int score = by_name && by_tables                                                          ? 3
+                          : by_tables && (made_there || !OidIsValid(get_namespace_oid(recorded, true))) ? 2
+                          : by_name                                                                     ? 1
+                                                                                                        : 0;
         if (score > best) {
             *name = *DatumGetName(config_value(tuple, config, "store", &is_null));
             best = score;
@@ -222,7 +255,8 @@ StoreEntry *store_entry(const char *name) {
 
     const uint64 before = config_state;
     Store fresh;
-    if (!read_store(name, &fresh))
+    bool lasting;
+    if (!read_store(name, &fresh, &lasting))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("store \"%s\" does not exist", name),
                         errhint("The view dms_refs.stores lists the stores of this database; "
                                 "dms_refs.create_store and dms_refs.register_store make one.")));
@@ -232,7 +266,7 @@ StoreEntry *store_entry(const char *name) {
         entry->store = fresh;
         forget_tables(entry);
     }
-    entry->read_at = before;
+    entry->read_at = lasting ? before : 0;
     return entry;
 }
 
@@ -271,6 +305,11 @@ bool still_the_store(Store *store) {
 
 void open_tables(Store *store, std::span<const TableToOpen> tables) {
     for (;;) {
+        if (store->mixed_up != nullptr)
+            ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+                            errmsg("store \"%s\" has %s", NameStr(store->name), store->mixed_up),
+                            errhint("SELECT * FROM dms_refs.stores shows its tables and columns. References need a "
+                                    "table of their own, and a column for each of their values.")));
         for (const TableToOpen &table : tables)
             *table.relation = try_table_open(store->table(table.role), table.lock);
         if (still_the_store(store))
@@ -300,7 +339,8 @@ Store find_store_of_function(Oid function) {
         const uint64 before = names_state;
         NameData name;
         const Oid schema = get_func_namespace(function);
-        if (!read_store_of_schema(schema, &name)) {
+        bool lasting;
+        if (!read_store_of_schema(schema, &name, &lasting)) {
             const char *schema_name = get_namespace_name(schema);
             ereport(ERROR,
                     (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -309,7 +349,7 @@ Store find_store_of_function(Oid function) {
         }
         entry = static_cast<DropInEntry *>(hash_search(drop_ins, &function, HASH_ENTER, nullptr));
         entry->store = name;
-        entry->read_at = before;
+        entry->read_at = lasting ? before : 0;
     }
     return find_store(NameStr(entry->store));
 }

@@ -42,6 +42,7 @@ struct Store {
     uint64 generation; // of the entry when the copy was made
     Oid tables[role_count];
     NameData columns[role_count][max_columns];
+    const char *mixed_up; // why its references cannot be kept: NULL where they can
 
     Oid table(Role role) const { return tables[static_cast<int>(role)]; }
     const char *column(Role role, int n) const { return NameStr(columns[static_cast<int>(role)][n]); }
