@@ -62,7 +62,8 @@ const char *description(Oid catalog, Oid object) {
 }
 
 void add_triggers(Causes *causes, Relation relation, int events) {
-    const TriggerDesc *triggers = relation->trigdesc;
+    // A copy: describing one takes in invalidations, after which the relation may have another list.
+    TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
     // A partitioned table's triggers of the row fire as those of its partitions.
     const bool partitioned = relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
@@ -71,6 +72,7 @@ void add_triggers(Causes *causes, Relation relation, int events) {
             !(partitioned && TRIGGER_FOR_ROW(trigger.tgtype)))
             add_cause(causes, false, description(TriggerRelationId, trigger.tgoid));
     }
+    FreeTriggerDesc(triggers);
 }
 
 // All of the table's that have a say in such statements: which of them are the role's, and whether they are missing, is
@@ -99,7 +101,9 @@ const char *policies(Relation relation, int events) {
 }
 
 void add_rules_and_policies(Causes *causes, Relation relation, int events) {
+    // Their numbers first: describing one takes in invalidations, after which the relation may have others.
     const RuleLock *rules = relation->rd_rules;
+    List *firing = NIL;
     for (int i = 0; rules != nullptr && i < rules->numLocks; ++i) {
         const RewriteRule *rule = rules->rules[i];
         const int event = rule->event == CMD_INSERT   ? TRIGGER_TYPE_INSERT
@@ -107,8 +111,12 @@ void add_rules_and_policies(Causes *causes, Relation relation, int events) {
                           : rule->event == CMD_DELETE ? TRIGGER_TYPE_DELETE
                                                       : 0;
         if ((event & events) != 0 && trigger_fires(rule->enabled))
-            add_cause(causes, false, description(RewriteRelationId, rule->ruleId));
+            firing = lappend_oid(firing, rule->ruleId);
     }
+    ListCell *cell;
+    foreach (cell, firing)
+        add_cause(causes, false, description(RewriteRelationId, lfirst_oid(cell)));
+    list_free(firing);
     if (has_policies(relation))
         add_cause(causes, true, policies(relation, events));
     if (!is_table(relation))
