@@ -375,6 +375,131 @@ CREATE VIEW @extschema@.stores AS
            c.drop_in_schema, e.reads, e.writes, e.reason
     FROM @extschema@.store_config c, LATERAL @extschema@.store_engine(c.store) e;
 
+-- What is wrong with the rows of a store, found without the engine: plain joins of whole tables, read by sequential scans and
+-- not through indexes, whatever the caller's settings. One snapshot, that of the calling query. Where row security would hide
+-- rows from the caller it fails (42501) rather than give half an answer.
+CREATE FUNCTION @extschema@.check_store(store name DEFAULT 'dms',
+        OUT violation text, OUT relation regclass, OUT key jsonb, OUT detail text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET row_security = off
+    SET enable_seqscan = on SET enable_indexscan = off SET enable_indexonlyscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = on SET enable_nestloop = off SET constraint_exclusion = off AS $$
+DECLARE
+    was  dms_refs.store_config;
+    d text[]; a text[]; r text[];
+    document_table text; alias_table text; reference_table text;
+    reference_key text; has_parent text; has_target text; its_alias text;
+    tables    regclass[];
+    t         regclass;
+    x         record;
+    the_check regprocedure;
+    problem   text;
+BEGIN
+    IF store IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'store must not be null';
+    END IF;
+    SELECT * INTO was FROM dms_refs.store_config c WHERE c.store = check_store.store;
+    IF was.store IS NULL THEN
+        RAISE undefined_object USING MESSAGE = format('store "%s" does not exist', store),
+            HINT = 'The view dms_refs.stores lists the stores of this database.';
+    END IF;
+    tables := ARRAY[was.document, was.alias, was.reference];
+    FOREACH t IN ARRAY tables LOOP
+        IF pg_table_is_visible(t) IS NULL THEN
+            RAISE undefined_table USING MESSAGE = format('a table of store "%s" does not exist', store),
+                HINT = format('SELECT * FROM dms_refs.stores WHERE store = %L', store);
+        END IF;
+    END LOOP;
+    -- Names as they are at this moment; looked at again at the end.
+    document_table := was.document; alias_table := was.alias; reference_table := was.reference;
+    d := ARRAY(SELECT quote_ident(c) FROM unnest(was.document_columns) WITH ORDINALITY u(c, n) ORDER BY n);
+    a := ARRAY(SELECT quote_ident(c) FROM unnest(was.alias_columns) WITH ORDINALITY u(c, n) ORDER BY n);
+    r := ARRAY(SELECT quote_ident(c) FROM unnest(was.reference_columns) WITH ORDINALITY u(c, n) ORDER BY n);
+    reference_key := format('jsonb_build_object(%L, r.%s, %L, r.%s, %L, r.%s, %L, r.%s)', was.reference_columns[1], r[1],
+        was.reference_columns[2], r[2], was.reference_columns[4], r[4], was.reference_columns[3], r[3]);
+    has_parent := format('EXISTS (SELECT FROM %s d WHERE d.%s = r.%s AND d.%s = r.%s)', document_table, d[1], r[1], d[2], r[2]);
+    its_alias := format('a.%s = r.%s AND a.%s = r.%s', a[1], r[4], a[3], r[3]);
+    has_target := format('EXISTS (SELECT FROM %s d WHERE d.%s = a.%s AND d.%s = a.%s)', document_table, d[1], a[4], d[2], a[5]);
+
+    -- A column that never is null need not be looked at: the planner knows that, and so num_nulls.
+    RETURN QUERY EXECUTE format('SELECT ''null'', $1, %s, NULL::text FROM %s r WHERE num_nulls(%s) > 0',
+        reference_key, reference_table, (SELECT string_agg('r.' || c, ', ') FROM unnest(r) c)) USING was.reference;
+    RETURN QUERY EXECUTE format('SELECT ''null'', $1, jsonb_build_object(%L, a.%s, %L, a.%s), NULL::text FROM %s a WHERE num_nulls(%s) > 0',
+        was.alias_columns[1], a[1], was.alias_columns[3], a[3], alias_table, (SELECT string_agg('a.' || c, ', ') FROM unnest(a) c)) USING was.alias;
+
+    FOR x IN
+        SELECT was.document AS rel, document_table AS name, was.document_columns AS columns
+        UNION ALL SELECT was.alias, alias_table, was.alias_columns[1:2]
+        UNION ALL SELECT was.alias, alias_table, ARRAY[was.alias_columns[1], was.alias_columns[3]]
+        UNION ALL SELECT was.reference, reference_table, was.reference_columns[1:3]
+    LOOP
+        RETURN QUERY EXECUTE format('SELECT ''duplicate'', $1, jsonb_build_object(%s), format(''stored %%s times'', count(*)) FROM %s
+                GROUP BY %s HAVING count(*) > 1 AND num_nulls(%3$s) = 0',
+            (SELECT string_agg(format('%L, %I', c, c), ', ' ORDER BY n) FROM unnest(x.columns) WITH ORDINALITY u(c, n)), x.name,
+            (SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(x.columns) WITH ORDINALITY u(c, n))) USING x.rel;
+    END LOOP;
+
+    RETURN QUERY EXECUTE format('SELECT ''no parent'', $1, %s, NULL::text FROM %s r WHERE NOT %s AND num_nulls(r.%s, r.%s) = 0',
+        reference_key, reference_table, has_parent, r[1], r[2]) USING was.reference;
+    RETURN QUERY EXECUTE format('SELECT ''no alias'', $1, %s, NULL::text FROM %s r
+            WHERE NOT EXISTS (SELECT FROM %s a WHERE %s) AND num_nulls(r.%s, r.%s) = 0',
+        reference_key, reference_table, alias_table, its_alias, r[4], r[3]) USING was.reference;
+    RETURN QUERY EXECUTE format('SELECT ''no document'', $1, %s, format(''the alias names document (%%s, %%s)'', a.%s, a.%s) FROM %s r JOIN %s a ON %s
+            WHERE NOT %s AND num_nulls(a.%2$s, a.%3$s) = 0',
+        reference_key, a[4], a[5], reference_table, alias_table, its_alias, has_target) USING was.reference;
+    RETURN QUERY EXECUTE format('SELECT ''other target'', $1, %s, format(''document (%%s, %%s) is stored, the alias names (%%s, %%s)'', r.%s, r.%s, a.%s, a.%s)
+            FROM %s r JOIN %s a ON %s WHERE (r.%2$s, r.%3$s) IS DISTINCT FROM (a.%4$s, a.%5$s)',
+        reference_key, r[5], r[6], a[4], a[5], reference_table, alias_table, its_alias) USING was.reference;
+
+    -- Rows in a partition that does not take their key. Through the root: rights on partitions are not needed.
+    FOR x IN
+        SELECT u.rel, string_agg(format('WHEN %s THEN %s', p.relid::oid, pg_get_partition_constraintdef(p.relid)), ' ') AS cases,
+               (SELECT string_agg(format('%L, %I', c, c), ', ' ORDER BY n) FROM unnest(u.columns) WITH ORDINALITY k(c, n)) AS keys
+        FROM (VALUES (was.document, was.document_columns), (was.alias, was.alias_columns), (was.reference, was.reference_columns)) u(rel, columns),
+             LATERAL pg_partition_tree(u.rel) p
+        WHERE p.isleaf AND pg_get_partition_constraintdef(p.relid) IS NOT NULL
+        GROUP BY u.rel, u.columns
+    LOOP
+        RETURN QUERY EXECUTE format('SELECT ''wrong partition'', tableoid::regclass, jsonb_build_object(%s), NULL::text FROM %s WHERE CASE tableoid %s END IS FALSE',
+            x.keys, x.rel, x.cases);
+    END LOOP;
+
+    -- The tables are locked now: nobody can exchange them any more, but somebody may have done so, or renamed a schema.
+    IF to_regclass(document_table) IS DISTINCT FROM was.document OR to_regclass(alias_table) IS DISTINCT FROM was.alias
+       OR to_regclass(reference_table) IS DISTINCT FROM was.reference THEN
+        RAISE serialization_failure USING MESSAGE = format('the tables of store "%s" were renamed while they were checked', store),
+            HINT = 'Check again.';
+    END IF;
+
+    -- Indexes, by the extension that does such things, in whatever schema it is: its most thorough function.
+    SELECT p.oid::regprocedure INTO the_check
+    FROM pg_extension e JOIN pg_depend m ON m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid AND m.deptype = 'e' AND m.classid = 'pg_proc'::regclass
+        JOIN pg_proc p ON p.oid = m.objid
+    WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs >= 2 AND has_function_privilege(p.oid, 'EXECUTE')
+    ORDER BY p.pronargs DESC LIMIT 1;
+    IF the_check IS NULL THEN
+        RAISE NOTICE USING MESSAGE = format('the indexes of store "%s" were not checked', store),
+            DETAIL = 'The extension amcheck is not installed here, or its function bt_index_check is not yours to execute.';
+        RETURN;
+    END IF;
+    FOR x IN
+        WITH RECURSIVE family AS (SELECT unnest(tables)::oid AS rel UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.rel)
+        SELECT i.indexrelid::regclass AS index
+        FROM family f JOIN pg_index i ON i.indrelid = f.rel JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.relkind = 'i' AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree') AND i.indisvalid AND i.indisready
+          AND NOT (c.relpersistence = 't' AND pg_is_other_temp_schema(c.relnamespace))
+        ORDER BY i.indexrelid
+    LOOP
+        CONTINUE WHEN pg_table_is_visible(x.index) IS NULL; -- dropped since the snapshot
+        BEGIN
+            EXECUTE format('SELECT %s($1, true%s)', the_check::regproc, CASE WHEN the_check::text LIKE '%,%,%' THEN ', true' ELSE '' END) USING x.index;
+        EXCEPTION WHEN index_corrupted OR data_corrupted THEN
+            GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL;
+            violation := 'index'; relation := x.index; key := NULL; detail := concat_ws(': ', SQLERRM, nullif(problem, ''));
+            RETURN NEXT;
+        END;
+    END LOOP;
+END $$;
+
 ---------------------------------------------------------------------------------------------------
 -- 2. References
 ---------------------------------------------------------------------------------------------------
@@ -689,6 +814,7 @@ COMMENT ON FUNCTION @extschema@.create_store(name, int, text) IS 'Makes a schema
 COMMENT ON FUNCTION @extschema@.register_store(name, regclass, regclass, regclass, jsonb, name) IS 'Adopts existing tables as a store; columns maps our column names to theirs ({"alias.referentialid": "ref_uuid"}). Errors: 42710 where the store exists, 42P16 with everything that is missing and the statements that mend it';
 COMMENT ON FUNCTION @extschema@.unregister_store(name) IS 'Forgets a store and removes its drop-in functions; its tables stay. Error: 42704 for an unknown store';
 COMMENT ON FUNCTION @extschema@.drop_store(name, boolean) IS 'Drops a store that create_store made: its tables, its drop-in functions and, where nothing else is in it, its schema; cascade also drops what depends on the tables. Errors: 42704 for an unknown store, 55000 for a registered one';
+COMMENT ON FUNCTION @extschema@.check_store(name) IS 'Looks for what must not be in a store, by plain joins of its tables and by amcheck: a row a violation (null, duplicate, no parent, no alias, no document, other target, wrong partition, index), none where all is well. Takes SELECT on the three tables. Errors: 42704 for an unknown store, 42501 where row security would hide rows';
 COMMENT ON FUNCTION @extschema@.insert_references(bigint, smallint, uuid[], smallint[], boolean, name) IS 'Makes the references of a document equal to the given set. One row: success, and where an id does not resolve false with the distinct invalid ids in input order and nothing written. Errors: 22004 NULL argument, 22023 arrays of different length, 23502 NULL element, 23514 key without a partition, 42704 unknown store';
 COMMENT ON FUNCTION @extschema@.sync_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'Like insert_references; a row a change: action insert, update, delete or invalid, and keep with include_kept. ordinal is the position in the given arrays, from 1; NULL for a deleted reference';
 COMMENT ON FUNCTION @extschema@.diff_references(bigint, smallint, uuid[], smallint[], boolean, boolean, name) IS 'The rows that sync_references would return, with nothing written; runs on a standby and in read-only transactions';

@@ -14,6 +14,7 @@ CREATE FUNCTION pg_temp.functions() RETURNS TABLE (name text, arguments text, re
 SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('apply_resolved_references', 'parent_document_id bigint, parent_document_partition_key smallint, referential_partition_keys smallint[], alias_ids bigint[], referenced_document_ids bigint[], referenced_document_partition_keys smallint[], is_pure_insert boolean DEFAULT false, store name DEFAULT ''dms''::name, OUT inserted integer, OUT updated integer, OUT deleted integer, OUT kept integer, OUT path text'),
     ('check_stage', 'stage regclass'),
+    ('check_store', 'store name DEFAULT ''dms''::name, OUT violation text, OUT relation regclass, OUT key jsonb, OUT detail text'),
     ('create_drop_in_functions', 'in_schema name, for_store name'),
     ('create_stage', 'name text, like_table regclass DEFAULT NULL::regclass, columns text DEFAULT NULL::text, key name[] DEFAULT NULL::name[], on_commit text DEFAULT ''delete''::text'),
     ('create_store', 'store name DEFAULT ''dms''::name, partitions integer DEFAULT 16, layout text DEFAULT ''edfi''::text'),
@@ -48,14 +49,14 @@ SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result ~ 
     ('sync_references_batch', 'TABLE(ordinal integer, success boolean, invalid_ids uuid[], inserted integer, updated integer, deleted integer, kept integer, path text)')$$,
     'what the functions return that return rows');
 SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result !~ '^TABLE'$$, $$VALUES
-    ('apply_resolved_references', 'record'), ('check_stage', 'void'), ('create_drop_in_functions', 'void'), ('create_stage', 'regclass'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
+    ('apply_resolved_references', 'record'), ('check_stage', 'void'), ('check_store', 'SETOF record'), ('create_drop_in_functions', 'void'), ('create_stage', 'regclass'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
     ('drop_store', 'void'), ('empty_stage', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
     ('store_changed', 'trigger'), ('store_engine', 'record'),
     ('store_problems', 'SETOF record'), ('unregister_store', 'void')$$,
     'what the others return');
 SELECT set_eq($$SELECT name, volatility::text, parallel::text FROM pg_temp.functions() WHERE (volatility, parallel) <> ('v', 'u')$$, $$VALUES
     ('find_invalid_references', 's', 'r'), ('referencing_documents', 's', 'r'), ('resolve_references', 's', 'r'), ('store_engine', 's', 'r'),
-    ('store_problems', 's', 'u'), ('stage_contents', 'v', 'r')$$,
+    ('store_problems', 's', 'u'), ('check_store', 's', 'u'), ('stage_contents', 'v', 'r')$$,
     'only the functions that read are stable; what writes is volatile and never runs in a parallel worker');
 SELECT set_eq($$SELECT name FROM pg_temp.functions() WHERE strict$$, $$VALUES ('store_engine'), ('check_stage'), ('empty_stage'), ('stage_contents'), ('stage_handler'), ('stage_validator')$$,
     'a null argument is answered by an error, not by a null');

@@ -150,6 +150,7 @@ foreach my $engine (sort keys %next)
     is(refusal($engine, 'SELECT ' . call('edfi', 1, $next{$engine})), '00000|', "default identity: $engine engine goes through");
     is(stored($node, 'edfi', 1), "$next{$engine}>$next{$engine}", 'and does what it should');
 }
+is(store_errors($node), '', 'check_store finds nothing');
 is(index_errors($node), '', 'indexes and tables agree');
 
 $node->stop;

@@ -122,6 +122,7 @@ foreach my $format (sort keys %restore)
     is(ask($database, $description), $expected, "$format: the same stores");
     ok(dump_of($database) eq $before, "$format: the same dump");
     serves($database, $format);
+    is(store_errors($node, undef, database => $database), '', "$format: check_store finds nothing");
     is(ask($database, q{SELECT dms_refs.drop_store('dms', true); SELECT dms_refs.unregister_store('own');
             SELECT string_agg(store, ',' ORDER BY store) FROM dms_refs.stores}), "\n\nmoved,small", "$format: stores can be dropped");
 }

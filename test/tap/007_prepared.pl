@@ -67,7 +67,7 @@ foreach my $layout (qw(edfi lean))
         $session->quit;
         is(stored($node, $layout, 1), '4>4', "$name: and the committed set stays");
     }
-    is(set_errors($node, $layout), '', "$layout: no row twice, no orphan");
+    is(store_errors($node, $layout), '', "$layout: check_store finds nothing");
 }
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'nothing is left prepared');
 is(index_errors($node), '', 'indexes and tables agree');

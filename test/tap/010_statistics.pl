@@ -272,5 +272,6 @@ like(($node->psql('postgres', 'SELECT count(*) FROM dms_refs.stat_calls; SELECT 
 is(ask('SELECT count(*) FROM dms_refs.stat_progress'), 0, 'nothing is published');
 $session->quit;
 
+is(store_errors($node), '', 'check_store finds nothing');
 $node->stop;
 done_testing();

@@ -114,6 +114,7 @@ foreach my $round (1 .. $rounds)
         fail("round $round: step " . ($i + 1) . " has to succeed, not $state: $steps->[$i]{d}") if $steps->[$i]{must} && $state ne '00000';
     }
     $writes{$_}++ foreach $output{d} =~ /^## (\w+)/mg;
+    is(store_errors($node, undef, allowed => ['other target']), '', "round $round: check_store finds nothing but aliases that name another document by now");
     is(index_errors($node), '', "round $round: amcheck finds every index in order");
 }
 

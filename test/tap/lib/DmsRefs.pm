@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node configure create_store fill_store call stored index_errors set_errors set_errors_query wal_records sqlstate kill_postmaster);
+our @EXPORT = qw(new_node configure create_store fill_store call stored index_errors set_errors_query store_errors wal_records sqlstate kill_postmaster);
 
 use constant CONFIGURATION => q{
 autovacuum = off
@@ -116,7 +116,7 @@ sub index_errors
     return join "\n", @damage;
 }
 
-# Rows that must not be there: the same reference twice, a missing parent, a missing alias, an alias without its document.
+# Rows that must not be there, for a session of its own: the same reference twice, a missing parent, a missing alias, an alias without its document.
 sub set_errors_query
 {
     my ($store) = @_;
@@ -134,10 +134,17 @@ sub set_errors_query
             (SELECT FROM $store.document d WHERE (d.documentpartitionkey, d.id) = (a.documentpartitionkey, a.documentid))};
 }
 
-sub set_errors
+# What check_store finds in a store, or in all of the database: empty where all is well. Kinds of violations that a test
+# brings about, and means to, are named.
+sub store_errors
 {
-    my ($node, $store) = @_;
-    return $node->safe_psql('postgres', 'SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;' . set_errors_query($store));
+    my ($node, $store, %options) = @_;
+    my $which = defined $store ? "'$store'" : 'store';
+    my $allowed = join ', ', map { "'$_'" } '', @{ $options{allowed} // [] };
+    my ($code, $out, $err) = $node->psql($options{database} // 'postgres', qq{
+        SELECT s.store, c.* FROM dms_refs.store_config s, dms_refs.check_store(s.store) c
+        WHERE s.store = $which AND c.violation NOT IN ($allowed) ORDER BY 1, 2, 3, 4 LIMIT 20});
+    return $code == 0 && $err eq '' ? $out : "$out$err";
 }
 
 # The WAL between two positions: a hash of "relation:KIND" (or ":KIND" without a relation) to its number of records,
