@@ -40,6 +40,46 @@ ALTER TABLE @extschema@.store_config ENABLE ALWAYS TRIGGER stores_emptied;
 CREATE FUNCTION @extschema@.store_engine(store name, OUT reads text, OUT writes text, OUT reason text)
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_store_engine';
 
+-- Refuses a schema in which somebody else has a say: who owns it, has something in it or may create in it could put a
+-- function there that callers of the store would run, or drop its tables. Superusers, and the caller, are nobody else.
+CREATE FUNCTION @extschema@.require_own_schema(space name) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found  pg_namespace;
+    others text;
+    advice text;
+BEGIN
+    SELECT * INTO found FROM pg_namespace n WHERE n.nspname = space;
+    IF found.oid IS NULL THEN -- made by somebody, and not to be seen yet
+        RAISE serialization_failure USING MESSAGE = format('schema "%s" was made by another transaction', space), HINT = 'The transaction might succeed if retried.';
+    END IF;
+    WITH trusted AS (
+        SELECT r.oid FROM pg_roles r
+        WHERE r.rolsuper OR r.rolname = current_user
+           OR r.rolname = 'pg_database_owner' AND EXISTS (
+                SELECT FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
+                WHERE d.datname = current_database() AND (o.rolsuper OR o.rolname = current_user))),
+    said (o, text, advice) AS (
+        SELECT 1, format('role "%s" owns it', pg_get_userbyid(found.nspowner)), format('ALTER SCHEMA %I OWNER TO %I;', space, current_user)
+        WHERE found.nspowner NOT IN (TABLE trusted)
+        UNION ALL
+        SELECT DISTINCT 2, CASE g.grantee WHEN 0 THEN 'everybody' ELSE format('role "%s"', pg_get_userbyid(g.grantee)) END || ' may create in it',
+               format('REVOKE CREATE ON SCHEMA %I FROM %s;', space, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+        FROM aclexplode(found.nspacl) g
+        WHERE g.privilege_type = 'CREATE' AND g.grantee <> found.nspowner AND g.grantee NOT IN (TABLE trusted)
+        UNION ALL
+        SELECT 3, format('%s belongs to role "%s"', pg_describe_object(d.classid, d.objid, 0), pg_get_userbyid(s.refobjid)), NULL
+        FROM pg_depend d JOIN pg_shdepend s ON s.classid = d.classid AND s.objid = d.objid
+            JOIN pg_database b ON b.oid = s.dbid AND b.datname = current_database()
+        WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = found.oid AND s.deptype = 'o' AND s.refobjid NOT IN (TABLE trusted))
+    SELECT string_agg(first.text, '; ' ORDER BY first.o), string_agg(first.advice, ' ' ORDER BY first.o)
+    INTO others, advice FROM (SELECT * FROM said ORDER BY said.o, said.text LIMIT 5) first;
+    IF others IS NOT NULL THEN
+        RAISE insufficient_privilege USING MESSAGE = format('schema "%s" is not yours alone', space), DETAIL = others || '.',
+            HINT = concat_ws(' ', 'Take another name, or see to it that nobody else has a say in this schema.', advice);
+    END IF;
+END $$;
+
 -- The functions an application calls by the names it already knows. They are C functions, the same
 -- ones as dms_refs.insert_references and its like: they find their store by the schema they live in.
 CREATE FUNCTION @extschema@.create_drop_in_functions(in_schema name, for_store name) RETURNS void
@@ -47,7 +87,15 @@ CREATE FUNCTION @extschema@.create_drop_in_functions(in_schema name, for_store n
 DECLARE
     insert_signature  text := format('%I.InsertReferences(bigint, smallint, uuid[], smallint[], boolean)', in_schema);
     invalid_signature text := format('%I.GetInvalidReferencesAndClear(bigint, smallint)', in_schema);
+    other             regprocedure;
 BEGIN
+    -- Beside one with other arguments, who calls which of the two would be the arguments' to say.
+    SELECT p.oid INTO other FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = in_schema AND p.proname IN ('insertreferences', 'getinvalidreferencesandclear') ORDER BY p.oid LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE duplicate_function USING MESSAGE = format('schema "%s" already has a function %s', in_schema, other),
+            HINT = format('ALTER FUNCTION %s RENAME TO %I;', other, (SELECT p.proname || '_before' FROM pg_proc p WHERE p.oid = other));
+    END IF;
     EXECUTE format($f$
         CREATE FUNCTION %I.InsertReferences(
             p_parentDocumentId bigint, p_parentDocumentPartitionKey smallint,
@@ -106,6 +154,7 @@ BEGIN
     END IF;
 
     EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', store);
+    PERFORM dms_refs.require_own_schema(store);
     EXECUTE format('CREATE TABLE %I.document (Id bigint GENERATED ALWAYS AS IDENTITY, DocumentPartitionKey smallint NOT NULL', store)
         || CASE WHEN edfi THEN $c$,
             DocumentUuid uuid NOT NULL,
@@ -716,15 +765,16 @@ CREATE FUNCTION @extschema@.stage_contents(stage regclass, OUT rows bigint, OUT 
     LANGUAGE C STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dms_refs_stage_contents';
 
 -- No search_path of its own: the stage's name and the types of its columns are looked up as the caller would. It runs with
--- the caller's rights, and what it puts together from text the caller could execute anyway.
+-- the caller's rights, and what it puts together from text the caller could execute anyway. Everything else in it is qualified,
+-- the types of its variables too: what others have in the caller's search path must not run as the caller.
 CREATE FUNCTION @extschema@.create_stage(name text, like_table regclass DEFAULT NULL, columns text DEFAULT NULL,
                                          key name[] DEFAULT NULL, on_commit text DEFAULT 'delete')
     RETURNS regclass LANGUAGE plpgsql AS $$
 DECLARE
-    parts  text[];
-    listed text := columns;
-    copied text;
-    keys   text;
+    parts  pg_catalog.text[];
+    listed pg_catalog.text := columns;
+    copied pg_catalog.text;
+    keys   pg_catalog.text;
 BEGIN
     IF name IS NULL OR on_commit IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'name and on_commit must not be null';
@@ -741,8 +791,10 @@ BEGIN
     IF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.>) 2 THEN
         RAISE syntax_error USING MESSAGE = pg_catalog.format('improper name of a stage: "%s"', name);
     END IF;
+    -- Where it will be made, so that it is found again: a temporary table of the name would be found before it.
     name := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(p), '.' ORDER BY o)
-             FROM pg_catalog.unnest(parts) WITH ORDINALITY u(p, o));
+             FROM pg_catalog.unnest(CASE WHEN pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 1 AND pg_catalog.current_schema() IS NOT NULL
+                                         THEN ARRAY[pg_catalog.current_schema()::pg_catalog.text, parts[1]] ELSE parts END) WITH ORDINALITY u(p, o));
 
     -- Columns as CREATE TABLE LIKE would copy them. What an identity column gives a row is its own table's business.
     IF like_table IS NOT NULL THEN
@@ -751,9 +803,9 @@ BEGIN
                    (SELECT 'COLLATE ' OPERATOR(pg_catalog.||) c.oid::pg_catalog.regcollation::pg_catalog.text
                     FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
                     WHERE c.oid OPERATOR(pg_catalog.=) a.attcollation AND a.attcollation OPERATOR(pg_catalog.<>) t.typcollation),
-                   CASE a.attgenerated WHEN 's' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) STORED', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
-                                       WHEN 'v' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) VIRTUAL', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
-                                       ELSE 'DEFAULT ' OPERATOR(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+                   CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) 's' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) STORED', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+                        WHEN a.attgenerated OPERATOR(pg_catalog.=) 'v' THEN pg_catalog.format('GENERATED ALWAYS AS (%s) VIRTUAL', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+                        ELSE 'DEFAULT ' OPERATOR(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
                    CASE WHEN a.attnotnull AND a.attidentity OPERATOR(pg_catalog.=) '' THEN 'NOT NULL' END),
                    ', ' ORDER BY a.attnum)
         INTO copied
@@ -810,7 +862,8 @@ COMMENT ON FUNCTION @extschema@.store_engine(name) IS 'How a store is read (nati
 COMMENT ON FUNCTION @extschema@.create_drop_in_functions(name, name) IS 'Puts InsertReferences and GetInvalidReferencesAndClear into a schema; create_store and register_store call it';
 COMMENT ON FUNCTION @extschema@.drop_drop_in_functions(name) IS 'Removes what create_drop_in_functions made';
 COMMENT ON FUNCTION @extschema@.store_problems(regclass, text, name[], name[], regtype[], name[]) IS 'What keeps a table from serving in a store, and the statement that mends it; register_store calls it';
-COMMENT ON FUNCTION @extschema@.create_store(name, int, text) IS 'Makes a schema with the tables document, alias and reference, partitioned by their smallint keys 0 to partitions - 1, and registers it as a store; layout edfi or lean. Errors: 42710 where the store exists, 22023 for a bad layout or number';
+COMMENT ON FUNCTION @extschema@.require_own_schema(name) IS 'Refuses a schema in which others have a say: its owner, owners of what is in it, roles that may create in it; create_store calls it';
+COMMENT ON FUNCTION @extschema@.create_store(name, int, text) IS 'Makes a schema with the tables document, alias and reference, partitioned by their smallint keys 0 to partitions - 1, and registers it as a store; layout edfi or lean. Errors: 42710 where the store exists, 22023 for a bad layout or number, 42501 where others have a say in a schema of that name';
 COMMENT ON FUNCTION @extschema@.register_store(name, regclass, regclass, regclass, jsonb, name) IS 'Adopts existing tables as a store; columns maps our column names to theirs ({"alias.referentialid": "ref_uuid"}). Errors: 42710 where the store exists, 42P16 with everything that is missing and the statements that mend it';
 COMMENT ON FUNCTION @extschema@.unregister_store(name) IS 'Forgets a store and removes its drop-in functions; its tables stay. Error: 42704 for an unknown store';
 COMMENT ON FUNCTION @extschema@.drop_store(name, boolean) IS 'Drops a store that create_store made: its tables, its drop-in functions and, where nothing else is in it, its schema; cascade also drops what depends on the tables. Errors: 42704 for an unknown store, 55000 for a registered one';

@@ -27,6 +27,7 @@ SELECT results_eq($$SELECT name, arguments FROM pg_temp.functions()$$, $$VALUES
     ('last_invalid_references', ''),
     ('referencing_documents', 'document_id bigint, document_partition_key smallint, store name DEFAULT ''dms''::name'),
     ('register_store', 'store name, document regclass, alias regclass, reference regclass, columns jsonb DEFAULT ''{}''::jsonb, drop_in_schema name DEFAULT NULL::name'),
+    ('require_own_schema', 'space name'),
     ('resolve_references', 'referential_ids uuid[], referential_partition_keys smallint[], store name DEFAULT ''dms''::name'),
     ('stage_contents', 'stage regclass, OUT rows bigint, OUT bytes bigint, OUT peak_bytes bigint'),
     ('stage_handler', ''),
@@ -50,7 +51,7 @@ SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result ~ 
     'what the functions return that return rows');
 SELECT results_eq($$SELECT name, result FROM pg_temp.functions() WHERE result !~ '^TABLE'$$, $$VALUES
     ('apply_resolved_references', 'record'), ('check_stage', 'void'), ('check_store', 'SETOF record'), ('create_drop_in_functions', 'void'), ('create_stage', 'regclass'), ('create_store', 'void'), ('drop_drop_in_functions', 'void'),
-    ('drop_store', 'void'), ('empty_stage', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
+    ('drop_store', 'void'), ('empty_stage', 'void'), ('insert_references', 'record'), ('register_store', 'void'), ('require_own_schema', 'void'), ('stage_contents', 'record'), ('stage_handler', 'fdw_handler'), ('stage_validator', 'void'),
     ('store_changed', 'trigger'), ('store_engine', 'record'),
     ('store_problems', 'SETOF record'), ('unregister_store', 'void')$$,
     'what the others return');
