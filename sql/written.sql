@@ -200,6 +200,20 @@ SELECT path FROM dms_refs.sync_references_batch('{1,1}', '{1,1}', '{1,2}', t.ids
 SELECT path FROM dms_refs.sync_references_batch('{1}', '{1}', '{2}', t.ids(3, 5), t.keys(3, 5), store => 's');
 SELECT tableoid::regclass, aliasid FROM s.reference WHERE parentdocumentid = 1;
 
+-- A foreign table, here a stage, with a trigger of its own.
+ALTER TABLE s.reference RENAME TO routed;
+SELECT dms_refs.create_stage('s.reference', columns => 'parentdocumentid bigint, parentdocumentpartitionkey smallint, aliasid bigint, referentialpartitionkey smallint,
+    referenceddocumentid bigint, referenceddocumentpartitionkey smallint', on_commit => 'preserve');
+CREATE TRIGGER keep BEFORE DELETE ON s.reference FOR EACH ROW EXECUTE FUNCTION t.keep();
+SET client_min_messages = error;
+SELECT dms_refs.unregister_store('s');
+SELECT dms_refs.register_store('s', 's.document', 's.alias', 's.reference');
+RESET client_min_messages;
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2, 3), t.keys(2, 3), store => 's');
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(3, 4), t.keys(3, 4), store => 's');
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2, 3, 4), t.keys(2, 3, 4), store => 's');
+SELECT state, detail FROM t.error($$SELECT dms_refs.insert_references(1, 1::smallint, '{}', '{}', store => 's')$$);
+
 -- A column of the store that takes no value, in either engine as SQL has it.
 CREATE SCHEMA g;
 CREATE TABLE g.reference (parentdocumentid bigint, parentdocumentpartitionkey smallint, aliasid bigint, referentialpartitionkey smallint,
