@@ -96,7 +96,7 @@ CREATE FUNCTION evil.hit(what text) RETURNS boolean LANGUAGE plpgsql SET search_
 BEGIN
     IF current_user <> 'regress_dms_hostile' THEN
         PERFORM nextval('evil.hits');
-        RAISE WARNING 'hostile %', what;
+        RAISE NOTICE 'hostile %', what;
     END IF;
     RETURN true;
 END $$;
