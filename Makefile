@@ -34,6 +34,14 @@ PG_CXXFLAGS = -std=c++20 -fno-exceptions -fno-rtti -fvisibility=hidden \
 	-Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
 EXTRA_CLEAN = $(OBJS:.o=.d) build/unit build/tempcheck
 
+# core/ has assert(), the rest the server's Assert(): both check where the server is built with assertions. Spans then check
+# their bounds as well, by way of the C++ runtime, which is else not needed.
+ifneq ($(findstring --enable-cassert,$(shell $(PG_CONFIG) --configure)),)
+PG_CPPFLAGS += -D_GLIBCXX_ASSERTIONS
+SHLIB_LINK += -lstdc++
+else
+PG_CPPFLAGS += -DNDEBUG
+endif
 # PGXS does not hand PG_CXXFLAGS to its bitcode rules.
 override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -46,7 +54,7 @@ $(shell mkdir -p $(sort $(dir $(OBJS))))
 # Unit tests of core/: no server, address and undefined-behaviour sanitizers.
 unit_sources := $(sort $(wildcard $(here)/test/unit/*.cpp $(here)/src/core/*.cpp))
 unit_objects := $(patsubst $(here)/%.cpp,build/unit/%.o,$(unit_sources))
-unit_flags = -std=c++20 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit_flags = -std=c++20 -g -O1 -Wall -Wextra -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -I$(here)/src -MMD -MP $(if $(WERROR),-Werror)
 
 build/unit/%.o: $(here)/%.cpp

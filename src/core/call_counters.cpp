@@ -1,11 +1,14 @@
 // Adding up what calls did: see call_counters.hpp and histogram.hpp.
 #include "core/call_counters.hpp"
 
+#include <cassert>
 #include <cmath>
+#include <type_traits>
 
 namespace dms_refs::core {
 
 double percentile(std::span<const std::int64_t> counts, double fraction) noexcept {
+    assert(counts.size() <= max_buckets);
     std::int64_t total = 0;
     for (const std::int64_t count : counts)
         total += std::max<std::int64_t>(count, 0);
@@ -46,6 +49,7 @@ void add_document(DocumentCount *sum, const DocumentCount &document) noexcept {
 }
 
 void CallCounters::add_document(const DocumentCount &document) noexcept {
+    assert(document.given >= 0 && document.stored >= 0 && document.invalid >= 0);
     ++documents;
     given += document.given;
     read += document.stored;
@@ -134,6 +138,7 @@ void CallCounters::merge(const CallCounters &from) noexcept {
 }
 
 void CallCounters::clear() noexcept {
+    static_assert(std::is_trivially_copyable_v<CallCounters>);
     latency.clear(&latency_used);
     set_size.clear(&set_size_used);
     change_size.clear(&change_size_used);

@@ -20,11 +20,16 @@ enum class StatPath : std::uint8_t {
     error, // it raised
 };
 inline constexpr int stat_paths = 8;
+static_assert(static_cast<int>(StatPath::error) + 1 == stat_paths);
+// path_name and the recorder take one for the other.
+static_assert(static_cast<int>(StatPath::unchanged) == static_cast<int>(CallPath::unchanged) &&
+              static_cast<int>(StatPath::invalid) == static_cast<int>(CallPath::invalid));
 
 const char *path_name(StatPath path) noexcept;
 
 enum class Phase : std::uint8_t { none, resolve, read, apply };
 inline constexpr int phases = 4;
+static_assert(static_cast<int>(Phase::apply) + 1 == phases);
 
 const char *phase_name(Phase phase) noexcept;
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,17 +24,18 @@ inline std::size_t bucket_of(std::uint64_t value) noexcept {
     return (static_cast<std::size_t>(shift + 1) << histogram_bits) + ((value >> shift) & ((1U << histogram_bits) - 1));
 }
 
+// The largest number of buckets that bucket_start can speak of.
+inline constexpr std::size_t max_buckets = (64 - histogram_bits + 1) << histogram_bits;
+
 // The smallest value of a bucket; that of the next one is the first that is no longer in it.
 inline std::uint64_t bucket_start(std::size_t bucket) noexcept {
+    assert(bucket < max_buckets);
     if (bucket < (1U << histogram_bits))
         return bucket;
     const int shift = static_cast<int>(bucket >> histogram_bits) - 1;
     const std::uint64_t within = bucket & ((1U << histogram_bits) - 1);
     return ((1ULL << histogram_bits) + within) << shift;
 }
-
-// The largest number of buckets that bucket_start can speak of.
-inline constexpr std::size_t max_buckets = (64 - histogram_bits + 1) << histogram_bits;
 
 // What a value of a bucket is taken for: the middle of the bucket's values.
 inline double bucket_value(std::size_t bucket) noexcept {
@@ -50,6 +52,7 @@ struct BucketRange {
     std::uint32_t end;
 
     void widen(BucketRange other) noexcept {
+        assert(other.first < other.end);
         first = end == 0 ? other.first : std::min(first, other.first);
         end = std::max(end, other.end);
     }
@@ -57,6 +60,7 @@ struct BucketRange {
 
 // Counts. Their range is kept by the owner, beside what else changes with every value.
 template <std::size_t Buckets> struct Histogram {
+    static_assert(Buckets > 0 && Buckets <= max_buckets);
     std::int64_t counts[Buckets];
 
     static constexpr std::size_t size = Buckets;
@@ -70,12 +74,14 @@ template <std::size_t Buckets> struct Histogram {
     void merge(const Histogram &from, BucketRange from_used, BucketRange *used) noexcept {
         if (from_used.end == 0)
             return;
+        assert(from_used.end <= Buckets);
         for (std::size_t i = from_used.first; i < from_used.end; ++i)
             counts[i] += from.counts[i];
         used->widen(from_used);
     }
 
     void clear(BucketRange *used) noexcept {
+        assert(used->end <= Buckets);
         if (used->end != 0)
             std::fill(counts + used->first, counts + used->end, 0);
         *used = {};

@@ -2,6 +2,7 @@
 #include "core/reference_set.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 namespace dms_refs::core {
 
@@ -28,6 +29,7 @@ const char *action_name(Action action) noexcept {
 }
 
 CallPath path_of(const Counts &counts) noexcept {
+    assert(counts.inserted >= 0 && counts.updated >= 0 && counts.deleted >= 0 && counts.kept >= 0);
     if (counts.unchanged())
         return CallPath::unchanged;
     if (counts.stored() == 0)
@@ -58,12 +60,14 @@ std::span<Reference> unique(std::span<Reference> sorted, Duplicate &duplicate, S
 } // namespace
 
 std::span<Reference> unique_references(std::span<Reference> sorted, Duplicate &duplicate) noexcept {
+    assert(std::is_sorted(sorted.begin(), sorted.end(), resolve_order));
     return unique(sorted, duplicate, [](const Reference &a, const Reference &b) {
         return a.partition_key == b.partition_key && a.id == b.id;
     });
 }
 
 std::span<Reference> unique_aliases(std::span<Reference> sorted, Duplicate &duplicate) noexcept {
+    assert(std::is_sorted(sorted.begin(), sorted.end(), alias_order));
     return unique(sorted, duplicate, [](const Reference &a, const Reference &b) {
         return a.alias_id == b.alias_id && a.partition_key == b.partition_key && a.document_id == b.document_id &&
                a.document_key == b.document_key;
@@ -71,6 +75,7 @@ std::span<Reference> unique_aliases(std::span<Reference> sorted, Duplicate &dupl
 }
 
 Duplicate ambiguous_alias(std::span<const Reference> sorted) noexcept {
+    assert(std::is_sorted(sorted.begin(), sorted.end(), alias_order));
     for (std::size_t i = 1; i < sorted.size(); ++i)
         if (sorted[i - 1].alias_id == sorted[i].alias_id)
             return {sorted[i - 1].ordinal, sorted[i].ordinal};
@@ -79,6 +84,9 @@ Duplicate ambiguous_alias(std::span<const Reference> sorted) noexcept {
 
 std::span<Change> diff(std::span<const Reference> given, std::span<const StoredReference> stored,
                        std::span<Change> changes, Counts &counts) noexcept {
+    assert(changes.size() >= given.size() + stored.size());
+    assert(!ambiguous_alias(given));
+    assert(std::is_sorted(stored.begin(), stored.end(), stored_order));
     counts = {};
     std::size_t n = 0;
     std::size_t g = 0;

@@ -8,6 +8,9 @@
 
 #include "core/reference_set.hpp"
 
+#include <algorithm>
+#include <cassert>
+
 namespace dms_refs::core {
 
 // Where a row was last seen: its address, and where in shared memory that was, so that it can be fetched
@@ -33,7 +36,11 @@ public:
     static constexpr std::size_t ways = 8;
 
     // entries must be zeroed, and should begin at a cache line; whole sets are used.
-    void adopt(std::span<RowCacheEntry> entries) noexcept { entries_ = entries.first(entries.size() / ways * ways); }
+    void adopt(std::span<RowCacheEntry> entries) noexcept {
+        assert(std::all_of(entries.begin(), entries.end(),
+                           [](const RowCacheEntry &entry) { return entry.offset == 0 && entry.used == 0; }));
+        entries_ = entries.first(entries.size() / ways * ways);
+    }
 
     std::size_t capacity() const noexcept { return entries_.size(); }
 
@@ -56,6 +63,7 @@ public:
     }
 
     void remember(std::uint32_t table, const Uuid &id, const RowHint &hint) noexcept {
+        assert(hint.row.known());
         const std::uint64_t key = hash(table, id);
         const auto set = set_of(key);
         if (set.empty())

@@ -2,6 +2,7 @@
 #include "core/sort.hpp"
 
 #include <bit>
+#include <cassert>
 
 namespace dms_refs::core {
 
@@ -11,6 +12,8 @@ void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept {
     constexpr int bucket_bits = 8;
     constexpr std::size_t buckets = 1U << bucket_bits;
     constexpr std::size_t large = 16;
+    assert(spare.size() >= keys.size());
+    assert(keys.size() <= UINT32_MAX);
     if (keys.empty())
         return;
     std::uint64_t least = keys[0].major;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <span>
 
@@ -35,6 +36,7 @@ template <class T, class Order> void sort(std::span<T> records, Order order, std
         std::sort(records.begin(), records.end(), order);
         return;
     }
+    assert(room.size() >= sort_room(records.size()));
     const auto keys = room.first(records.size());
     for (std::size_t i = 0; i < keys.size(); ++i)
         keys[i] = {order.major(records[i]), static_cast<std::uint32_t>(i)};
@@ -53,6 +55,8 @@ template <class T, class Order> void sort(std::span<T> records, Order order, std
         keys[to].position = static_cast<std::uint32_t>(to);
     }
     // Where numbers were equal.
+    assert(std::is_sorted(records.begin(), records.end(),
+                          [order](const T &a, const T &b) { return order.major(a) < order.major(b); }));
     if (!std::is_sorted(records.begin(), records.end(), order))
         std::sort(records.begin(), records.end(), order);
 }
