@@ -1,5 +1,6 @@
 # The server is killed in the middle of a load, in three ways, and comes back: every parent has the set of its last
 # committed save, the indexes agree with the tables, and no acknowledged save is lost.
+# log allows: was terminated by signal 9
 use strict;
 use warnings;
 use FindBin;

@@ -1,5 +1,6 @@
 # Statistics of all sessions: exact under concurrency, gone after a crash, kept over a clean restart, following dropped tables and
 # databases, bounded, visible to whom they should be; and the lines of EXPLAIN and of the log.
+# log allows: WARNING:  dms_refs has no room for more statistics
 use strict;
 use warnings;
 use FindBin;
