@@ -49,6 +49,7 @@ void raise_serialization_failure(const char *concurrent) {
 }
 
 DirectTarget *open_direct(Relation relation) {
+    Assert(is_locked(relation, RowExclusiveLock) && relation->rd_rel->relkind == RELKIND_RELATION);
     auto *target = allocate<DirectTarget>(CurrentMemoryContext, 1).data();
     *target = {};
     target->relation = relation;
@@ -86,6 +87,7 @@ void close_direct(DirectTarget *target) {
 }
 
 void begin_phase(DirectTarget *target, CmdType command, std::span<const Oid> checked) {
+    Assert(command == CMD_INSERT || (command == CMD_DELETE && checked.empty()));
     CheckCmdReplicaIdentity(target->relation, command);
     if (command == CMD_INSERT && target->info->ri_TrigDesc != nullptr)
         leave_out(target, checked);
@@ -111,6 +113,7 @@ void end_phase(DirectTarget *target) {
 }
 
 std::span<TupleTableSlot *> blank_slots(DirectTarget *target, int n) {
+    Assert(n > 0);
     const std::size_t wanted = static_cast<std::size_t>(Min(n, batch_rows));
     const std::size_t made = target->slots.size();
     if (made < wanted) {
@@ -130,6 +133,7 @@ void insert_rows(DirectTarget *target, std::span<TupleTableSlot *> rows, bool co
     ResultRelInfo *info = target->info;
     const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
     for (TupleTableSlot *row : rows) {
+        Assert(!TTS_EMPTY(row) && row->tts_tupleDescriptor->natts == RelationGetNumberOfAttributes(target->relation));
         row->tts_tableOid = RelationGetRelid(target->relation);
         if (compute_generated)
             ExecComputeStoredGenerated(info, estate, row, CMD_INSERT);
@@ -151,6 +155,7 @@ namespace {
 
 Locked lock_version(Relation relation, core::RowAddress row, Snapshot snapshot, LockTupleMode mode, uint8 flags,
                     CommandId command, TupleTableSlot *slot) {
+    Assert(row.known() && is_locked(relation, RowShareLock));
     ItemPointerData tid = item_pointer(row);
     TM_FailureData failure;
     const bool follow = !IsolationUsesXactSnapshot();
@@ -185,6 +190,7 @@ Locked lock_version(Relation relation, core::RowAddress row, Snapshot snapshot, 
 
 bool delete_row(DirectTarget *target, core::RowAddress row, Snapshot snapshot,
                 bool (*still_wanted)(TupleTableSlot *latest, const void *argument), const void *argument) {
+    Assert(row.known() && IsMVCCSnapshot(snapshot));
     ItemPointerData tid = item_pointer(row);
     for (;;) {
         TM_FailureData failure;

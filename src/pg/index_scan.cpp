@@ -4,6 +4,9 @@
 namespace dms_refs {
 
 LookupScan open_lookup(Relation heap, const LookupIndex &lookup, Snapshot snapshot, TupleTableSlot *slot) {
+    Assert(is_locked(heap, AccessShareLock) && heap->rd_tableam == GetHeapamTableAmRoutine());
+    Assert(lookup.usable() && lookup.nkeys > 0 && lookup.nkeys <= static_cast<int>(lengthof(lookup.columns)));
+    Assert(slot->tts_ops == table_slot_callbacks(heap));
     LookupScan scan = {};
     scan.lookup = &lookup;
     scan.slot = slot;

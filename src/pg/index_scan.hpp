@@ -54,7 +54,7 @@ inline bool next_row(LookupScan *scan) {
 }
 
 // Only the address of the next index entry, NULL after the last, for rows to be fetched in an order of the caller's.
-// Whether there is a visible row is for fetch_by_entry to say.
+// Whether there is a visible row is for fetch_on_page to say.
 inline ItemPointer next_entry(LookupScan *scan) {
     return index_getnext_tid(scan->scan, ForwardScanDirection);
 }
@@ -65,6 +65,9 @@ inline ItemPointer next_entry(LookupScan *scan) {
 // be looked at, under one lock of the page.
 template <class Entry, class Take>
 void fetch_on_page(LookupScan *scan, std::span<const Entry> entries, Snapshot snapshot, bool *dead, Take take) {
+    Assert(IsMVCCSnapshot(snapshot));
+    Assert(std::all_of(entries.begin(), entries.end(),
+                       [&](const Entry &entry) { return entry.row.block == entries[0].row.block; }));
     bool pinned = false;
     std::size_t i = 0;
     for (; i < entries.size() && !pinned; ++i) {
@@ -80,6 +83,7 @@ void fetch_on_page(LookupScan *scan, std::span<const Entry> entries, Snapshot sn
     if (i == entries.size())
         return;
     const Buffer page = reinterpret_cast<BufferHeapTupleTableSlot *>(scan->slot)->buffer;
+    Assert(BufferGetBlockNumber(page) == entries[0].row.block);
     LockBuffer(page, BUFFER_LOCK_SHARE);
     // Ask for all of them first, or each would be waited for by itself. An entry may lead to a line pointer that is
     // dead or redirects: those have no row.

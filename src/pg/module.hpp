@@ -39,6 +39,11 @@ template <class T> std::span<T> allocate(MemoryContext context, std::size_t n) {
     return {static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * (n == 0 ? 1 : n))), n};
 }
 
+// For assertions: whether a relation is open and this backend has a lock of that mode or a stronger one.
+inline bool is_locked(Relation relation, LOCKMODE lock) {
+    return RelationIsValid(relation) && relation->rd_refcnt > 0 && CheckRelationLockedByMe(relation, lock, true);
+}
+
 // A hash table in a memory context, its keys compared as bytes, or as strings with HASH_STRINGS. hash_create makes it
 // a context of its own below, and allocates entries by the dozen: large ones belong outside.
 inline HTAB *make_table(MemoryContext context, const char *name, Size key_size, Size entry_size,

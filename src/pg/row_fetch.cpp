@@ -53,6 +53,8 @@ void prefetch_row(const core::RowHint &hint) {
 }
 
 bool fetch_row(RowReader *reader, core::RowHint *hint) {
+    Assert(hint->row.known() && is_locked(reader->heap, AccessShareLock));
+    Assert(IsMVCCSnapshot(reader->snapshot));
     if (!pin_page(reader, *hint))
         return false;
     const Relation heap = reader->heap;
@@ -86,6 +88,8 @@ bool fetch_row(RowReader *reader, core::RowHint *hint) {
 }
 
 core::RowHint row_hint(TupleTableSlot *slot) {
+    static_assert(BLCKSZ <= 1 << 15, "core::RowCacheEntry has 15 bits for a place on a page");
+    Assert(TTS_IS_BUFFERTUPLE(slot) && !TTS_EMPTY(slot));
     const auto *held = reinterpret_cast<BufferHeapTupleTableSlot *>(slot);
     core::RowHint hint = {};
     hint.row = {ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid)};

@@ -27,6 +27,7 @@ uint32 space_of(const Content *content, const Row *row) {
 }
 
 void gave_back(Content *content, Size bytes) noexcept {
+    Assert(bytes <= content->bytes && content->bytes <= taken);
     content->bytes -= bytes;
     gave_memory_back(bytes);
 }
@@ -89,6 +90,7 @@ Block *block_with_room(Content *content, Size needed, Need need) {
 }
 
 Address *bucket_of(const Content *content, uint32 hash) {
+    Assert(pg_nextpower2_64(content->buckets.size()) == content->buckets.size());
     return &content->buckets[hash & (content->buckets.size() - 1)];
 }
 
@@ -98,6 +100,8 @@ Address address_in(uint32 block, uint32 offset) {
 }
 
 Row *row_in(const Content *content, uint32 block, uint32 offset) {
+    Assert(block < content->block_count && offset % address_unit == 0 &&
+           offset + prefix_of(content) + offsetof(Row, nulls) <= content->blocks[block].size);
     return reinterpret_cast<Row *>(content->blocks[block].data + offset + prefix_of(content));
 }
 
@@ -114,6 +118,7 @@ void set_pointer(ItemPointerData *pointer, uint32 block, uint32 offset) {
 }
 
 void link(Content *content, Row *row, Address address) noexcept {
+    Assert(prefix_of(content) > 0 && row_at(content, address) == row);
     Address *bucket = bucket_of(content, row->hash);
     *next_of(row) = *bucket;
     *bucket = address;
@@ -433,6 +438,8 @@ void sample_widths(const Content *content, TupleDesc columns, std::span<int32> w
 }
 
 void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexcept {
+    Assert(fill.blocks <= content->block_count && deletions <= content->deletion_count);
+    Assert(fill.blocks == 0 || fill.used <= content->blocks[fill.blocks - 1].used);
     while (content->deletion_count > deletions)
         content->deletions[--content->deletion_count]->deleted = 0;
     forget_deletions(content);
@@ -457,9 +464,11 @@ void roll_back(Content *content, Fill fill, uint64 deletions, int64 live) noexce
         free_last_block(content);
     if (fill.blocks > 0)
         content->blocks[fill.blocks - 1].used = fill.used;
+    Assert(content->live >= 0 && content->live <= content->versions);
 }
 
 void make_permanent(Content *content, Fill fill, uint64 deletions) noexcept {
+    Assert(fill.blocks <= content->block_count && deletions <= content->deletion_count);
     for_rows_after(content, fill, [](Row *row, Address) { row->added = 0; });
     for (uint64 i = deletions; i < content->deletion_count; ++i) {
         content->deletions[i]->added = never;

@@ -97,6 +97,7 @@ void take_out_of_retired(Stage *stage, const Content *content) noexcept {
 
 // Back to the newest mark, which goes.
 void back_to_mark(Stage *stage) noexcept {
+    Assert(stage->mark_count > 0);
     const Mark mark = stage->marks[--stage->mark_count];
     if (stage->content != mark.content) {
         put_content_away(stage);
@@ -343,6 +344,7 @@ void leave_mark(Stage *stage) {
     Mark mark = {level, nullptr, nullptr, {0, 0}, 0, 0};
     if (content != nullptr)
         mark = {level, stage->content, content->definition, fill_of(content), content->deletion_count, content->live};
+    Assert(stage->mark_count == 0 || stage->marks[stage->mark_count - 1].level < level);
     stage->marks[stage->mark_count] = mark;
     if (stage->mark_count++ == 0) {
         stage->next_changed = changed;

@@ -22,7 +22,12 @@ struct SharedEntry {
     core::CallCounters counters;
 };
 
+// Object ids have a byte for each of these.
+static_assert(static_cast<int>(Function::count) <= 256 && core::stat_paths <= 256);
+static_assert(kind >= PGSTAT_KIND_CUSTOM_MIN && kind <= PGSTAT_KIND_CUSTOM_MAX);
+
 uint64 object_of(const StatKey &key) {
+    Assert(key.function < Function::count && static_cast<int>(key.path) < core::stat_paths);
     return static_cast<uint64>(key.relation) << 32 | static_cast<uint64>(key.function) << 16 |
            static_cast<uint64>(key.path) << 8 | static_cast<uint64>(key.by_sql);
 }

@@ -42,6 +42,7 @@ volatile Slot *own_slot() {
     if (likely(own != nullptr))
         return own;
     const int number = compat::my_proc_number();
+    Assert(number >= 0);
     if (slots != nullptr && number < MaxBackends)
         own = &slots[number];
     return own;
@@ -66,6 +67,7 @@ void publish(const Running &running) {
     volatile Slot *slot = own_slot();
     if (slot == nullptr)
         return;
+    Assert(slot->changes % 2 == 0); // nobody else writes it
     slot->changes = slot->changes + 1;
     pg_write_barrier();
     *const_cast<Running *>(&slot->running) = running;

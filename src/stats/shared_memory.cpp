@@ -88,6 +88,7 @@ void clear_slot(Slot *slot) {
 
 // Removes the slots that a condition names. The lock must be held exclusively.
 template <class Condition> void free_slots(Condition condition) {
+    Assert(LWLockHeldByMeInMode(shared->lock, LW_EXCLUSIVE));
     for (int i = 0; i < shared->end && shared->used > 0; ++i) {
         Slot *slot = &shared->slots[i];
         if (!OidIsValid(slot->key.database) || !condition(*slot))
@@ -107,8 +108,10 @@ int find_slot(const StatKey &key, bool make) {
     auto *entry = static_cast<SlotOfKey *>(hash_search(slots_of_keys, &key, HASH_FIND, &found));
     if (entry != nullptr)
         return entry->slot;
+    Assert(LWLockHeldByMe(shared->lock));
     if (!make)
         return -1;
+    Assert(LWLockHeldByMeInMode(shared->lock, LW_EXCLUSIVE));
     // What was reset and not used since says nothing but when that was.
     if (shared->used >= settings.stats_max)
         free_slots([](const Slot &slot) { return slot.counters.empty() && slot.counters.reset != 0; });
@@ -191,6 +194,7 @@ void shared_missed() {
 
 // False where the slot has gone to another key.
 bool merge_into_slot(const Pending &pending) {
+    Assert(pending.slot >= 0 && pending.slot < shared->end);
     Slot *slot = &shared->slots[pending.slot];
     SpinLockAcquire(&slot->lock);
     const bool ours = slot->generation == pending.generation && slot->key == pending.key;

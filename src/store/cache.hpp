@@ -22,8 +22,10 @@ struct RootEntry {
 };
 
 inline constexpr std::size_t key_places = 256;
+static_assert((key_places & (key_places - 1)) == 0);
 
 inline KeyEntry &place_of(const RootEntry &root, int16 key) {
+    Assert(root.keys.size() == key_places);
     return root.keys[static_cast<uint16>(key) % key_places];
 }
 

@@ -33,6 +33,16 @@ inline constexpr Oid column_types[role_count][max_columns] = {
     {INT2OID, INT8OID, INT8OID, INT2OID, INT2OID, INT8OID},
 };
 inline constexpr int column_counts[role_count] = {document_column::count, alias_column::count, reference_column::count};
+// Types and counts are indexed by role, and each role has its types in the order of its columns.
+static_assert(static_cast<int>(Role::document) == 0 && static_cast<int>(Role::reference) == role_count - 1);
+static_assert(std::ranges::max(column_counts) == max_columns);
+static_assert([] {
+    for (int role = 0; role < role_count; ++role)
+        for (int column = 0; column < max_columns; ++column)
+            if ((column_types[role][column] != InvalidOid) != (column < column_counts[role]))
+                return false;
+    return column_types[1][alias_column::referential_id] == UUIDOID;
+}());
 
 struct StoreEntry;
 
@@ -104,6 +114,8 @@ inline bool at_offset(const Leaf &leaf, int column, HeapTuple row) {
 template <class T> T value_at_offset(const Leaf &leaf, int column, HeapTuple row) {
     T value;
     const HeapTupleHeader header = row->t_data;
+    Assert(leaf.offsets[column] >= 0 &&
+           header->t_hoff + static_cast<Size>(leaf.offsets[column]) + sizeof value <= row->t_len);
     memcpy(&value, reinterpret_cast<const char *>(header) + header->t_hoff + leaf.offsets[column], sizeof value);
     return value;
 }
