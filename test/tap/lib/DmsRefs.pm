@@ -108,7 +108,7 @@ sub index_errors
         WHERE n.nspname NOT LIKE 'pg_%' AND n.nspname NOT IN ('information_schema', 'dms_refs')};
     my ($code, $out, $err) = $node->psql('postgres', qq{
         SELECT count(bt_index_check(c.oid, true)) $relations
-          AND EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indisvalid) AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree');
+          AND c.relkind = 'i' AND EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indisvalid) AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree');
         SELECT c.relname, v.* FROM (SELECT c.oid, c.relname $relations AND c.relkind = 'r') c, verify_heapam(c.oid) v;});
     return "indexes: $err" if $code != 0;
     my ($indexes, @damage) = split /\n/, $out;
