@@ -24,8 +24,6 @@ COPY limited TO stdout;
 CLUSTER limited;
 REINDEX TABLE limited;
 CREATE PUBLICATION of_stages FOR TABLE limited;
-VACUUM limited;
-ANALYZE limited;
 COPY (SELECT * FROM limited ORDER BY id) TO stdout;
 -- Cursors: backwards where they say so.
 BEGIN;
