@@ -200,7 +200,7 @@ SavedPlan *prepare(const Store &store, PlanEntry *entry, const Template &source,
              SPI_result_code_string(SPI_result));
     auto *saved = allocate<SavedPlan>(plan_context, 1).data();
     SPI_keepplan(plan);
-    *saved = {plan, linitial_node(CachedPlanSource, SPI_plan_get_plan_sources(plan)), words, nullptr};
+    *saved = {plan, static_cast<CachedPlanSource *>(linitial(SPI_plan_get_plan_sources(plan))), words, nullptr};
     retire(entry);
     entry->current = saved;
     return saved;
