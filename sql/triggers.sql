@@ -207,6 +207,27 @@ SELECT writes FROM t.replace_set();
 SELECT count(*) > 0 AS rule_fired FROM t.log WHERE entry = 'rule';
 DROP RULE noted ON s.reference;
 
+-- Triggers and functions see the settings that the session has made, in all phases and engines.
+DELETE FROM t.log;
+CREATE FUNCTION t.note_mode() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO t.log (entry) VALUES (current_setting('plan_cache_mode'));
+    RETURN coalesce(NEW, OLD);
+END $$;
+CREATE TRIGGER note_mode AFTER INSERT OR UPDATE OR DELETE ON s.reference FOR EACH ROW EXECUTE FUNCTION t.note_mode();
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2, 3), t.keys(2, 3), store => 's');
+UPDATE s.alias SET documentid = 4, documentpartitionkey = 0 WHERE id = 102;
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2, 5), t.keys(2, 5), store => 's');
+SET dms_refs.engine = 'sql';
+SET plan_cache_mode = 'force_custom_plan';
+UPDATE s.alias SET documentid = 2, documentpartitionkey = 2 WHERE id = 102;
+SELECT success FROM dms_refs.insert_references(1, 1::smallint, t.ids(2, 3), t.keys(2, 3), store => 's');
+RESET plan_cache_mode;
+RESET dms_refs.engine;
+SELECT entry, count(*) > 2 AS seen FROM t.log GROUP BY entry ORDER BY entry;
+DROP TRIGGER note_mode ON s.reference;
+DROP FUNCTION t.note_mode;
+
 DROP TABLE t.log;
 DROP FUNCTION t.replace_set, t.log_row, t.log_values, t.before_row, t.log_statement, t.log_transition, t.refuse, t.meddle, t.log_note, t.alter_note;
 SELECT dms_refs.drop_store('s');

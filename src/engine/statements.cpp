@@ -271,9 +271,6 @@ int execute(SPIPlanPtr plan, Datum *values, Snapshot snapshot, bool reads) {
 }
 
 void run(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot, bool reads) {
-    const int nest = NewGUCNestLevel();
-    (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-                            0, false);
     const SavedPlan *saved = plan_of(store, statement);
     const int result = execute(saved->plan, const_cast<Datum *>(arguments.data()), snapshot, reads);
     if (result < 0)
@@ -283,7 +280,6 @@ void run(const Store &store, Statement statement, std::span<const Datum> argumen
     // another one, this undoes what was written.
     if (!names(*saved, store.table(template_of(statement).role)) && !is_nothing(*saved))
         raise_renamed(store);
-    AtEOXact_GUC(true, nest);
 }
 
 } // namespace

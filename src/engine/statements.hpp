@@ -1,8 +1,8 @@
 // The SQL statements of the engine: saved SPI plans, a set a store, always generic.
 //
 // With 16 partitions the planner finds a generic plan dearer than planning anew at every execution, which
-// costs more than the statement; so each runs with plan_cache_mode = force_generic_plan, foreign-key triggers
-// included. State: plans live until the end of a transaction after which their store, or what it calls its tables, is
+// costs more than the statement; so each is prepared as a generic one (plan_cache_mode = force_custom_plan overrides
+// that). State: plans live until the end of a transaction after which their store, or what it calls its tables, is
 // another. Statements run as the current user, with all that SQL does about privileges, row security, triggers and
 // routing, and on the tables that the store has by OID, whatever they are called: 40001 where that cannot be had.
 #pragma once

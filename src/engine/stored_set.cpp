@@ -30,8 +30,12 @@ void open_reference_leaf(Call *call, int16 key) {
         call->not_native = reason;
     if (call->not_native != nullptr) {
         record_by_sql();
-        if (leaf != nullptr)
+        if (leaf != nullptr) {
+            // Not to be written to, but what runs when SQL does depends on it.
+            if (call->purpose == Purpose::write && leaf->rd_rel->relkind == RELKIND_RELATION)
+                open.leaf = leaf_of(call->store, Role::reference, call->reference, leaf);
             table_close(leaf, NoLock);
+        }
         return;
     }
     open.relation = leaf;

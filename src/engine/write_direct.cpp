@@ -88,7 +88,7 @@ bool delete_directly(Call *call, const Parent &parent, const Outcome &delta) {
         const StillWanted wanted = {&call->leaf.leaf, &parent, &row};
         all = delete_row(target, row.row, call->snapshot, still_wanted, &wanted) && all;
     }
-    end_phase(target);
+    end_phase(target, call->leaf.leaf.user_code.on_delete);
     return all;
 }
 
@@ -117,7 +117,7 @@ void insert_directly(Call *call, const Parent &parent, const Outcome &delta, con
     ErrorContextCallback context = {error_context_stack, add_hint, const_cast<ForeignKeys *>(&foreign_keys)};
     if (foreign_keys.parent_missing || foreign_keys.missing != nullptr)
         error_context_stack = &context;
-    end_phase(target);
+    end_phase(target, leaf.user_code.on_insert);
     error_context_stack = context.previous;
 }
 

@@ -99,15 +99,13 @@ void begin_phase(DirectTarget *target, CmdType command, std::span<const Oid> che
         AfterTriggerBeginQuery();
 }
 
-void end_phase(DirectTarget *target) {
+void end_phase(DirectTarget *target, bool users_code) {
     if (target->fires_triggers) {
-        // The triggers' own queries plan for many partitions: see write_sql.cpp for why generic plans.
-        const int nest = NewGUCNestLevel();
-        (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-                                true, 0, false);
+        const int level = users_code ? 0 : begin_generic_plans();
         AfterTriggerEndQuery(target->estate);
         close_trigger_targets(target->estate);
-        AtEOXact_GUC(true, nest);
+        if (!users_code)
+            end_generic_plans(level);
     }
     CommandCounterIncrement();
 }

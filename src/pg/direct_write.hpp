@@ -32,7 +32,8 @@ void close_direct(DirectTarget *target);
 // Rows are written in phases, each like one statement: its AFTER triggers fire at its end. checked: triggers of foreign
 // keys that the caller has made superfluous for this phase.
 void begin_phase(DirectTarget *target, CmdType command, std::span<const Oid> checked = {});
-void end_phase(DirectTarget *target);
+// Whether the triggers may be others than the checks of foreign keys.
+void end_phase(DirectTarget *target, bool users_code);
 
 // n cleared slots of the table, valid until the next call.
 std::span<TupleTableSlot *> blank_slots(DirectTarget *target, int n);

@@ -55,6 +55,20 @@ inline HTAB *make_table(MemoryContext context, const char *name, Size key_size, 
     return hash_create(name, 32, &control, HASH_ELEM | HASH_CONTEXT | key_kind);
 }
 
+// With many partitions the planner finds a generic plan of a foreign key's check dearer than planning anew for each
+// row, which costs more than the check. Until end_generic_plans, or the end of the (sub)transaction, generic ones are
+// taken; only around what runs no users' code, which would see a setting that nobody has made.
+inline int begin_generic_plans() {
+    const int level = NewGUCNestLevel();
+    (void)set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+                            0, false);
+    return level;
+}
+
+inline void end_generic_plans(int level) {
+    AtEOXact_GUC(true, level);
+}
+
 } // namespace dms_refs
 
 // An SQL-callable function: C linkage, exported, and registered with the function manager.
