@@ -27,7 +27,7 @@ uint32 space_of(const Content *content, const Row *row) {
 }
 
 void gave_back(Content *content, Size bytes) noexcept {
-    Assert(bytes <= content->bytes && content->bytes <= taken);
+    Assert(bytes <= content->bytes);
     content->bytes -= bytes;
     gave_memory_back(bytes);
 }
