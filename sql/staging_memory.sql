@@ -146,6 +146,7 @@ SELECT * FROM t.diagnosed('UPDATE filled SET id = 1 WHERE id = 2');
 
 -- Names without end are refused before anything is done with them.
 SET statement_timeout = '10s';
+\set VERBOSITY terse
 SELECT dms_refs.create_stage('x', columns => 'a int', key => '{a,NULL}');
 \set VERBOSITY sqlstate
 SELECT dms_refs.create_stage('x', columns => 'a int', key => '{NULL}');
