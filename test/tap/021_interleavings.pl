@@ -106,6 +106,7 @@ for (my $done = 0; $done < $schedules; $done += $round_size)
     diag("schedule $_->[0] differs:\n$_->[1]") foreach @different[ 0 .. ($#different > 2 ? 2 : $#different) ];
 }
 is(index_errors($node), '', 'indexes and tables agree');
+is($node->safe_psql('postgres', "SELECT * FROM dms_refs.check_store('$_') WHERE violation <> 'other target'"), '', "check_store finds nothing in $_") foreach RandomSessions::TARGETS;
 
 diag(sprintf '%d schedules compared, %d steps waited, %d with a broken store, %d different', $compared, $waits, $finds{broken}, $finds{different});
 note('SQLSTATEs: ' . join(', ', map { "$_ $states{$_}" } sort keys %states));

@@ -192,10 +192,7 @@ sub check_all
     my ($node, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     settled($node, $name);
-    if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_proc WHERE proname = 'check_store'}))
-    {
-        is($node->safe_psql('postgres', q{SELECT * FROM dms_refs.check_store('dms')}), '', "$name: check_store finds nothing");
-    }
+    is($node->safe_psql('postgres', q{SELECT * FROM dms_refs.check_store('dms') WHERE violation <> 'other target'}), '', "$name: check_store finds nothing");
     return;
 }
 
