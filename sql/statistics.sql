@@ -118,6 +118,12 @@ SELECT dms_refs.histogram_percentile(array_fill(1::bigint, ARRAY[1000]), 0.5);
 SELECT dms_refs.histogram_add('{1,2}', '{1,1,1}'), dms_refs.histogram_subtract('{2,3,1}', '{1,1,1}'), dms_refs.histogram_subtract('{2}', '{}');
 SELECT dms_refs.histogram_sum(h) FROM (VALUES ('{1,2}'::bigint[]), ('{0,0,5}'), (NULL), ('{}')) v(h);
 SELECT dms_refs.histogram_sum(h) FROM (SELECT '{}'::bigint[] WHERE false) v(h);
+-- Sums stay at the largest number there is.
+SELECT dms_refs.histogram_add('{9223372036854775807,5}', '{1,1}'), dms_refs.histogram_subtract('{-9223372036854775808,5}', '{1,1}'),
+       dms_refs.histogram_subtract('{1}', '{-9223372036854775808}');
+SELECT dms_refs.histogram_percentile('{9223372036854775807,9223372036854775807}', 0.9), dms_refs.histogram_percentile('{0,9223372036854775807}', 1);
+SELECT count, cumulative FROM dms_refs.histogram_buckets('{9223372036854775807,9223372036854775807}');
+SELECT dms_refs.histogram_sum(h) FROM (VALUES ('{9223372036854775807}'::bigint[]), ('{9223372036854775807}')) v(h);
 SELECT * FROM dms_refs.histogram_buckets('{0,0,3,0,0,0,0,0,1,0,0,0,0,0,0,0,2}', 0.5);
 
 -- Stages.

@@ -7,6 +7,7 @@
 #include "staging/stage.hpp"
 #include "stats/progress.hpp"
 #include "stats/recorder.hpp"
+#include "stats/shared_table.hpp"
 #include "store/store.hpp"
 
 extern "C" {
@@ -43,15 +44,11 @@ void define_statistics_settings() {
                              &settings.log_calls, false, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     // Where the module is loaded later these two have no effect, but a configuration file may name them.
     const GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
-    DefineCustomIntVariable(
-        "dms_refs.stats_max", "Entries of the statistics: kinds of calls that are counted apart.",
-        "About 5 kB of shared memory each, on PostgreSQL 15 to 17; later servers have no such bound.",
-        &settings.stats_max, 1000, 10, 1000000, at_start, 0, nullptr, nullptr, nullptr);
-    DefineCustomBoolVariable(
-        "dms_refs.stats_persist", "Keeps the statistics over a clean restart.",
-        "Off by default on PostgreSQL 18 and later: a server that is then started without the module "
-        "would discard all of its statistics.",
-        &settings.stats_persist, settings.stats_persist, at_start, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("dms_refs.stats_max", "Entries of the statistics: kinds of calls that are counted apart.",
+                            "About 5 kB of shared memory each.", &settings.stats_max, 1000, 10, 1000000, at_start, 0,
+                            nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("dms_refs.stats_persist", "Keeps the statistics over a clean restart.", nullptr,
+                             &settings.stats_persist, true, at_start, 0, nullptr, nullptr, nullptr);
 }
 
 void define_settings() {
@@ -108,11 +105,13 @@ extern "C" void _PG_init(void) {
     dms_refs::register_explain_option();
     dms_refs::start_clock();
     if (process_shared_preload_libraries_in_progress) {
-        dms_refs::preload_statistics();
+        dms_refs::preload_table();
+        dms_refs::preload_flush();
         dms_refs::preload_progress();
         dms_refs::staging::preload_staging_memory();
-        dms_refs::watch_drops();
     }
+    dms_refs::start_counting();
+    dms_refs::watch_drops();
     dms_refs::staging::register_callbacks();
     dms_refs::staging::register_statistics();
     dms_refs::staging::register_plan_check();

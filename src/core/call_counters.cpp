@@ -11,14 +11,17 @@ double percentile(std::span<const std::int64_t> counts, double fraction) noexcep
     assert(counts.size() <= max_buckets);
     std::int64_t total = 0;
     for (const std::int64_t count : counts)
-        total += std::max<std::int64_t>(count, 0);
+        total = saturating_add(total, std::max<std::int64_t>(count, 0));
     if (total == 0)
         return -1;
     const double clamped = std::clamp(fraction, 0.0, 1.0);
-    const std::int64_t rank = std::max<std::int64_t>(1, std::llround(std::ceil(clamped * static_cast<double>(total))));
+    // The product may round to more than there are, and to more than an integer holds.
+    const double wanted = std::ceil(clamped * static_cast<double>(total));
+    const std::int64_t rank =
+        wanted >= static_cast<double>(total) ? total : std::max<std::int64_t>(1, std::llround(wanted));
     std::int64_t below = 0;
     for (std::size_t i = 0; i < counts.size(); ++i) {
-        below += std::max<std::int64_t>(counts[i], 0);
+        below = saturating_add(below, std::max<std::int64_t>(counts[i], 0));
         if (below >= rank)
             return bucket_value(i);
     }

@@ -10,6 +10,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace dms_refs::core {
@@ -41,6 +42,15 @@ inline std::uint64_t bucket_start(std::size_t bucket) noexcept {
 inline double bucket_value(std::size_t bucket) noexcept {
     const auto start = static_cast<double>(bucket_start(bucket));
     return bucket + 1 < max_buckets ? (start + static_cast<double>(bucket_start(bucket + 1) - 1)) / 2 : start;
+}
+
+// a plus or minus b (sign 1 or -1), or the nearest number that there is: counts may come from anybody.
+inline std::int64_t saturating_add(std::int64_t a, std::int64_t b, std::int64_t sign = 1) noexcept {
+    std::int64_t sum = 0;
+    const bool overflow = sign < 0 ? __builtin_sub_overflow(a, b, &sum) : __builtin_add_overflow(a, b, &sum);
+    if (!overflow)
+        return sum;
+    return a < 0 ? std::numeric_limits<std::int64_t>::min() : std::numeric_limits<std::int64_t>::max();
 }
 
 // The value below which a fraction of the values lies: that of rank ceil(fraction * n). Negative where there is none.

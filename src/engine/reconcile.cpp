@@ -134,7 +134,7 @@ void begin_call(Call *call, const char *function, const Store &store, Purpose pu
         {Role::alias, AccessShareLock, &call->alias},
         {Role::reference, purpose == Purpose::write ? RowExclusiveLock : AccessShareLock, &call->reference}};
     open_tables(&call->store, std::span(tables).first(purpose == Purpose::resolve ? 1 : 2));
-    record_relation(RelationGetRelid(call->reference != nullptr ? call->reference : call->alias));
+    record_relation(call->reference != nullptr ? call->reference : call->alias);
     if (settings.engine == engine_sql)
         call->not_native = "dms_refs.engine is sql";
     look_at_tables(call);

@@ -73,7 +73,7 @@ Datum referencing_documents(FunctionCallInfo fcinfo) {
     Relation reference = nullptr;
     const TableToOpen table = {Role::reference, AccessShareLock, &reference};
     open_tables(&store, {&table, 1});
-    record_relation(RelationGetRelid(reference));
+    record_relation(reference);
     record_phase(Phase::read);
     record_by_sql();
     ReturnSetInfo *set = begin_set(fcinfo);

@@ -14,22 +14,9 @@ namespace {
 
 using namespace core;
 
-bool sees_everything() {
-    return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
-}
-
-// A row of another database, and one of a call that failed before its table was known, are for those who see
-// everything.
-bool may_see(Oid database, Oid relation) {
-    if (database != MyDatabaseId || !OidIsValid(relation) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-        return false;
-    return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-           pg_attribute_aclcheck_all(relation, GetUserId(), ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
-}
-
 void say_once_if_not_preloaded() {
     static bool said = false;
-    if (stat_storage != &session_statistics || said)
+    if (said || strcmp(stat_status().storage, "session") != 0)
         return;
     said = true;
     ereport(NOTICE, (errmsg("these statistics are of this session only"),
@@ -46,6 +33,11 @@ template <std::size_t Buckets> Datum array_of_counts(const Histogram<Buckets> &h
     return array_of_counts(std::span<const int64>(histogram.counts, used.end));
 }
 
+struct StatEntry {
+    StatKey key;
+    CallCounters counters;
+};
+
 void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
     const StatKey &key = entry.key;
     const CallCounters &c = entry.counters;
@@ -54,12 +46,15 @@ void put_entry(ReturnSetInfo *set, const StatEntry &entry) {
     const double mean = c.calls > 0 ? cost.time / n : 0;
     const double variance = c.calls > 0 ? Max(c.time_squared / n - mean * mean, 0.0) : 0;
     const bool no_call = c.calls == 0;
+    const bool other = key.function == Function::other;
     const Datum values[] = {
         ObjectIdGetDatum(key.database),
         ObjectIdGetDatum(key.relation),
         CStringGetTextDatum(function_name(key.function)),
-        CStringGetTextDatum(path_name(key.path)),
-        CStringGetTextDatum(key.by_sql ? "sql" : "direct"),
+        CStringGetTextDatum(other ? "other" : path_name(key.path)),
+        CStringGetTextDatum(other        ? "other"
+                            : key.by_sql ? "sql"
+                                         : "direct"),
         Int64GetDatum(c.calls),
         Int64GetDatum(c.documents),
         Int64GetDatum(c.given),
@@ -119,21 +114,43 @@ Datum add_histograms(FunctionCallInfo fcinfo, int64 sign) {
     const auto b = histogram_argument(fcinfo, 1);
     const auto sum = allocate<int64>(CurrentMemoryContext, Max(a.size(), b.size()));
     for (std::size_t i = 0; i < sum.size(); ++i)
-        sum[i] = (i < a.size() ? a[i] : 0) + sign * (i < b.size() ? b[i] : 0);
+        sum[i] = core::saturating_add(i < a.size() ? a[i] : 0, i < b.size() ? b[i] : 0, sign);
     return array_of_counts(sum);
 }
 
-// Calls put for each entry that the caller may see and that has counted something: of stages, or of calls.
-template <class Put> Datum put_entries(FunctionCallInfo fcinfo, bool of_stages, Put put) {
+bool has_staging(const CallCounters &counters) {
+    const StagingCount &count = counters.staging;
+    return count.rows != 0 || count.overflows != 0 || count.discards != 0;
+}
+
+// Calls put for each entry that the caller may see and that has counted something: of stages, or of calls. Entries of
+// tables that are gone are taken away: a standby is not told of drops.
+Datum put_entries(FunctionCallInfo fcinfo, bool of_stages, void (*put)(ReturnSetInfo *, const StatEntry &)) {
     say_once_if_not_preloaded();
     ReturnSetInfo *set = begin_set(fcinfo);
     const bool everything = sees_everything();
-    for (const StatEntry &entry : stat_storage->entries(CurrentMemoryContext)) {
+    const auto seen = seen_entries(CurrentMemoryContext);
+    const auto gone = allocate<Oid>(CurrentMemoryContext, seen.size());
+    std::size_t n_gone = 0;
+    auto *entry = allocate<StatEntry>(CurrentMemoryContext, 1).data();
+    for (const Seen &one : seen) {
         CHECK_FOR_INTERRUPTS();
-        if (!entry.counters.empty() && (entry.key.function == Function::staging) == of_stages &&
-            (everything || may_see(entry.key.database, entry.key.relation)))
-            put(set, entry);
+        const StatKey &key = one.key;
+        const bool here = key.database == MyDatabaseId && OidIsValid(key.relation);
+        if (here && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(key.relation))) {
+            gone[n_gone++] = key.relation;
+            continue;
+        }
+        const bool other = key.function == Function::other;
+        if ((!other && (key.function == Function::staging) != of_stages) ||
+            (!everything && !may_see(key.database, key.relation)) || !read_counters(one, &entry->counters))
+            continue;
+        entry->key = key;
+        const bool staging = has_staging(entry->counters);
+        if (of_stages ? staging : !entry->counters.empty() && (!other || entry->counters.calls > 0))
+            put(set, *entry);
     }
+    forget_tables(gone.first(n_gone));
     return static_cast<Datum>(0);
 }
 
@@ -144,6 +161,7 @@ void put_staged(ReturnSetInfo *set, const StatEntry &entry) {
         Int64GetDatum(count.bytes),           Int64GetDatum(count.peak_bytes),          Int64GetDatum(count.overflows),
         Int64GetDatum(count.discards),        TimestampTzGetDatum(entry.counters.reset)};
     bool nulls[lengthof(values)] = {};
+    nulls[1] = !OidIsValid(entry.key.relation);
     nulls[7] = entry.counters.reset == 0;
     put_row(set, values, nulls);
 }
@@ -183,16 +201,16 @@ DMS_REFS_FUNCTION(dms_refs_stat_running) {
 DMS_REFS_FUNCTION(dms_refs_stat_status) {
     using namespace dms_refs;
     static TupleDesc row_type = nullptr;
-    const StatStatus status = stat_storage->status();
+    const StatStatus status = stat_status();
     Datum values[] = {CStringGetTextDatum(status.storage), Int64GetDatum(status.entries),
                       Int64GetDatum(status.max_entries), Int64GetDatum(status.not_recorded)};
-    bool nulls[] = {false, false, status.max_entries == 0, false};
+    bool nulls[lengthof(values)] = {};
     PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result_type(fcinfo, &row_type), values, nulls)));
 }
 
 DMS_REFS_FUNCTION(dms_refs_stat_reset) {
     using namespace dms_refs;
-    stat_storage->reset(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
+    reset_counters(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
     PG_RETURN_VOID();
 }
 
@@ -223,7 +241,7 @@ DMS_REFS_FUNCTION(dms_refs_histogram_buckets) {
     ReturnSetInfo *set = begin_set(fcinfo);
     int64 up_to = 0;
     for (std::size_t i = 0; i < counts.size(); ++i) {
-        up_to += counts[i];
+        up_to = core::saturating_add(up_to, counts[i]);
         if (counts[i] == 0)
             continue;
         const Datum values[] = {Float8GetDatum(static_cast<double>(core::bucket_start(i)) * unit),

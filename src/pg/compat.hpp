@@ -98,13 +98,6 @@ inline void test_for_old_snapshot([[maybe_unused]] Snapshot snapshot, [[maybe_un
 #endif
 }
 
-// Whether the module's statistics survive a restart unless the setting says otherwise: see stats/cumulative_kind.cpp.
-#if PG_VERSION_NUM >= 180000
-inline constexpr bool persists_statistics = false;
-#else
-inline constexpr bool persists_statistics = true;
-#endif
-
 // This process's number in the shared array of processes; below MaxBackends for those that run SQL.
 inline int my_proc_number() {
 #if PG_VERSION_NUM >= 170000

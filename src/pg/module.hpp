@@ -26,8 +26,8 @@ struct Settings {
     int track = track_top;
     bool track_timing = false;
     bool log_calls = false;
-    int stats_max = 1000; // entries, 15 to 17
-    bool stats_persist = compat::persists_statistics;
+    int stats_max = 1000; // entries
+    bool stats_persist = true;
     int staging_memory = 64 * 1024; // kB a backend
     int staging_memory_total = -1;  // kB
 };

@@ -15,9 +15,9 @@ void on_object_access(ObjectAccessType access, Oid catalog, Oid object, int sub_
     if (access != OAT_DROP || sub_object != 0)
         return;
     if (catalog == RelationRelationId)
-        stat_storage->dropped(MyDatabaseId, object);
+        note_drop(MyDatabaseId, object);
     else if (catalog == DatabaseRelationId)
-        stat_storage->dropped(object, InvalidOid);
+        note_drop(object, InvalidOid);
 }
 
 } // namespace

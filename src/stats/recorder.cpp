@@ -3,6 +3,7 @@
 
 #include "pg/clock.hpp"
 #include "stats/progress.hpp"
+#include "stats/shared_table.hpp"
 
 #include <array>
 
@@ -21,17 +22,18 @@ struct Recent {
 };
 std::array<Recent, 8> recents;
 
-CallCounters *counters_of(const StatKey &key) {
+CallCounters *counters_of(const StatKey &key, const Origin &origin) {
     const std::size_t hash = key.relation * 31U + static_cast<std::size_t>(key.path) * 7U +
                              static_cast<std::size_t>(key.function) + (key.by_sql ? 4U : 0U);
     Recent &recent = recents[hash % recents.size()];
     if (recent.counters == nullptr || !(recent.key == key))
-        recent = {key, stat_storage->counters(key)};
+        recent = {key, counters_for(key, origin)};
     return recent.counters;
 }
 
 CallCounters *counters_of(const Recording &recording, StatPath path) {
-    return counters_of({MyDatabaseId, recording.relation, recording.function, path, recording.by_sql, 0});
+    return counters_of({MyDatabaseId, recording.relation, recording.function, path, recording.by_sql, 0},
+                       recording.origin);
 }
 
 void show(const Recording &recording) {
@@ -66,6 +68,13 @@ CallCost cost_of(const Recording &recording, int64 now) {
     return cost;
 }
 
+// Said by the next call: where it is found out, at the end of a transaction, nothing may fail.
+[[gnu::cold]] void warn_full() {
+    ereport(WARNING, (errmsg("dms_refs has no room for more statistics"),
+                      errdetail("Calls of kinds that have no entry are counted together, as \"other\"."),
+                      errhint("Raise dms_refs.stats_max, which is %d, and restart the server.", settings.stats_max)));
+}
+
 void switch_phase(Recording *recording, Phase phase, int64 now) {
     recording->phase_time[static_cast<int>(recording->phase)] += Max(now - recording->phase_since, 0);
     recording->phase_since = now;
@@ -95,7 +104,8 @@ const char *function_name(Function function) {
         "resolve_references",
         "find_invalid_references",
         "referencing_documents",
-        "staging"};
+        "staging",
+        "other"};
     const auto n = static_cast<std::size_t>(function);
     return n < names.size() ? names[n] : "?";
 }
@@ -109,6 +119,8 @@ bool recording_wanted() {
 }
 
 void begin_recording(Recording *recording, Function function) {
+    if (found_full())
+        warn_full();
     *recording = {};
     recording->outer = innermost;
     recording->function = function;
@@ -139,7 +151,7 @@ void end_recording(Recording *recording, bool failed) {
         if (CallCounters *counters = counters_of(*recording, recording->path))
             counters->add_call(cost, recording->started);
         else
-            stat_storage->missed();
+            missed(1);
     }
     if (settings.log_calls || explaining())
         tell(*recording, cost, failed);
@@ -149,12 +161,13 @@ void end_recording(Recording *recording, bool failed) {
         publish_nothing();
 }
 
-void record_relation(Oid relation) {
+void record_relation(Relation relation) {
     if (innermost == nullptr)
         return;
-    innermost->relation = relation;
+    innermost->relation = RelationGetRelid(relation);
+    innermost->origin = origin_of(relation);
     if (innermost->counted)
-        publish_relation(relation);
+        publish_relation(innermost->relation);
 }
 
 void record_total(std::size_t references) {
@@ -209,11 +222,17 @@ void record_lookups(std::size_t given, std::size_t invalid) {
 void record_staging(Oid relation, const StagingCount &count) {
     if (settings.track == track_none)
         return;
+    // In use, so the relation cache has it; only a stage that DISCARD finds may be gone.
+    Relation open = RelationIdGetRelation(relation);
+    if (!RelationIsValid(open))
+        return;
+    const Origin origin = origin_of(open);
+    RelationClose(open);
     const StatKey key = {MyDatabaseId, relation, Function::staging, StatPath::read, false, 0};
-    if (CallCounters *counters = counters_of(key))
+    if (CallCounters *counters = counters_of(key, origin))
         counters->add_staging(count);
     else
-        stat_storage->missed();
+        missed(1);
 }
 
 void record_path(StatPath path) {

@@ -1,7 +1,8 @@
 // Recording calls: what the SQL functions and the engine say, and one record a call at its end, however it ends.
 //
 // State: a chain of the calls that are running, nested ones through triggers, each on its function's stack.
-// Locks and memory: none on the way but what the storage needs at the first call of a kind (statistics.hpp).
+// Locks: none. Memory: at the first call of a kind (statistics.hpp). So a call that fails can be recorded where it is
+// caught, while it may still hold locks of the server's.
 #pragma once
 
 #include "stats/statistics.hpp"
@@ -18,6 +19,7 @@ struct Recording {
     core::StatPath path;
     core::Phase phase;
     Oid relation;
+    Origin origin; // of the relation
     TimestampTz started;
     int64 started_at; // monotonic, nanoseconds
     int64 phase_since;
@@ -36,7 +38,7 @@ void end_recording(Recording *recording, bool failed);
 
 // --- said of the innermost call that is running ---
 
-void record_relation(Oid relation);
+void record_relation(Relation relation);
 void record_total(std::size_t references);
 void record_phase(core::Phase phase);
 void record_by_sql();

@@ -1,11 +1,10 @@
-// Where statistics are kept: one interface, three ways.
+// What is counted of calls, and where the counters are.
 //
-//   session          not preloaded: this backend's own counters, in its memory
-//   shared memory    15 to 17: the module's own shared memory
-//   cumulative kind  18 and later: a custom kind of the server's cumulative statistics
-//
-// A way hands out counters to add to, which belong to this backend alone; when they reach what others see is the way's
-// business. So recording a call takes no lock and, after the first call of its kind, no memory.
+// A backend counts in memory of its own (pending.cpp): recording a call takes no lock and, after the first call of its
+// kind, no memory; in an error handler, too, where neither would be safe. Where the module was preloaded, what was
+// counted is merged into a table in shared memory (shared_table.cpp) that has a fixed size: at the end of a
+// transaction, or, from PostgreSQL 18 on, when the server flushes its own statistics (flush.cpp). Without it the
+// backend's own counters are all there is.
 #pragma once
 
 #include "core/call_counters.hpp"
@@ -25,6 +24,7 @@ enum class Function : uint8 {
     find_invalid_references,
     referencing_documents,
     staging, // not a function: what is done with a stage
+    other,   // what found no place of its own, of a whole database
     count,
 };
 
@@ -43,45 +43,81 @@ struct StatKey {
 };
 static_assert(sizeof(StatKey) == 12);
 
-struct StatEntry {
-    StatKey key;
-    core::CallCounters counters;
+// The entry of a database for what found no place of its own.
+inline StatKey other_of(Oid database) {
+    return {database, InvalidOid, Function::other, core::StatPath::read, false, 0};
+}
+
+// Where a table comes from, as the relation cache knows it when the table is open.
+struct Origin {
+    SubTransactionId created; // the running subtransaction that made it; Invalid: it was there before
+    bool temporary;
 };
+
+inline Origin origin_of(Relation relation) {
+    return {relation->rd_createSubid, relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP};
+}
+
+// --- pending.cpp: this backend's own ---
+
+// From _PG_init, in every process.
+void start_counting();
+
+// Counters to add to; NULL where there is no memory. The address is good until forget_counters(). Raises nothing, takes
+// no lock.
+core::CallCounters *counters_for(const StatKey &key, const Origin &origin);
+
+// Calls that could not be counted.
+void missed(int64 calls);
+
+// Merges what has a place in shared memory.
+void flush_counters();
+
+// The transaction drops a relation, or a database where it is InvalidOid: its counters go when it commits.
+void note_drop(Oid database, Oid relation);
+
+// recorder.cpp: called where counters have moved.
+void forget_counters();
+
+// --- flush.cpp: when counters are merged, by version of the server ---
+
+// From _PG_init, while preloading.
+void preload_flush();
+
+// The transaction ends, and there is something to merge.
+void flush_soon();
+
+// --- for the views ---
+
+// An entry: of the shared table, of this backend, or both.
+struct Seen {
+    StatKey key;
+    int slot; // -1: only this backend's own
+    uint32 generation;
+};
+
+std::span<Seen> seen_entries(MemoryContext context);
+// False where it is gone.
+bool read_counters(const Seen &seen, core::CallCounters *counters);
+// Tables that are no longer there: takes their entries away.
+void forget_tables(std::span<const Oid> gone);
+// Starts a relation's counters again, or all of this database where it is InvalidOid.
+void reset_counters(Oid relation);
 
 struct StatStatus {
     const char *storage;
     int64 entries;
-    int64 max_entries;  // 0: not bounded
-    int64 not_recorded; // calls for which there was no room
+    int64 max_entries;
+    int64 not_recorded; // calls for which there was no room at all
 };
+StatStatus stat_status();
 
-struct StatStorage {
-    // This backend's counters of a key; NULL where there is no room. The address is good until forget_counters().
-    core::CallCounters *(*counters)(const StatKey &key);
-    // A call could not be counted.
-    void (*missed)();
-    // A copy of everything, this backend's newest included.
-    std::span<StatEntry> (*entries)(MemoryContext context);
-    // Starts a relation's counters again, or all of this database where it is InvalidOid.
-    void (*reset)(Oid relation);
-    // The transaction drops a relation or a database: its counters go when it commits.
-    void (*dropped)(Oid database, Oid relation);
-    StatStatus (*status)();
-};
+// Whether the current user may see what was counted of a relation: a row of another database, and one of no table, are
+// for those who see everything.
+bool sees_everything();
+bool may_see(Oid database, Oid relation);
 
-extern const StatStorage *stat_storage;
-extern const StatStorage session_statistics;
-
-// For the life of the backend; NULL where there is no memory.
-core::CallCounters *new_counters();
-
-// Called by a way whose counters have moved.
-void forget_counters();
-
-// From _PG_init, in the preloading server process only: makes the way of this server's version the one in use.
-void preload_statistics();
-
-// From _PG_init, in every process.
+// drops.cpp. From _PG_init, in every process.
 void watch_drops();
 
 } // namespace dms_refs

@@ -147,3 +147,14 @@ TEST(CallCounters, EqualCountsAsAPrediction) {
     EXPECT_EQ(counters->other_size, 1);
     delete counters;
 }
+
+TEST(Histogram, SumsStayWithinTheirNumbers) {
+    EXPECT_EQ(saturating_add(1, 2), 3);
+    EXPECT_EQ(saturating_add(INT64_MAX, 1), INT64_MAX);
+    EXPECT_EQ(saturating_add(INT64_MIN, -1), INT64_MIN);
+    EXPECT_EQ(saturating_add(INT64_MIN, 1, -1), INT64_MIN);
+    EXPECT_EQ(saturating_add(0, INT64_MIN, -1), INT64_MAX);
+    const std::int64_t counts[] = {INT64_MAX, INT64_MAX, 1};
+    EXPECT_EQ(percentile(counts, 0.0), 0.0);
+    EXPECT_EQ(percentile(counts, 1.0), 0.0); // as many as can be counted
+}
