@@ -80,4 +80,15 @@ SELECT * FROM dms_refs.referencing_documents(NULL, 1::smallint, 's');
 SELECT * FROM dms_refs.referencing_documents(1, NULL, 's');
 SELECT * FROM dms_refs.referencing_documents(1, 1::smallint, NULL);
 SELECT * FROM dms_refs.referencing_documents(1, 1::smallint, 'nowhere');
+-- More than are sorted at a time, in no order and some twice.
+CREATE TEMPORARY TABLE given AS SELECT o, CASE WHEN o % 1000 = 0 THEN 1 + o / 1000 % 9 ELSE 1000 + o * 7919 % 140009 END AS n FROM generate_series(1, 150000) o;
+CREATE TEMPORARY TABLE sent AS SELECT array_agg(t.u(n) ORDER BY o) AS ids, array_agg(((n + 1) % 4)::smallint ORDER BY o) AS keys FROM given;
+SELECT count(*), count(DISTINCT referential_id), bool_and(referential_id = t.u(n)) AS right_ones, bool_and(ordinal > coalesce(before, 0)) AS in_order
+FROM (SELECT *, lag(ordinal) OVER () AS before FROM dms_refs.find_invalid_references((SELECT ids FROM sent), (SELECT keys FROM sent), 's')) f JOIN given ON o = ordinal;
+SELECT count(*) AS resolved, count(DISTINCT alias_id), bool_and(referential_id = t.u(n) AND alias_id = 100 + n) AS right_ones
+FROM dms_refs.resolve_references((SELECT ids FROM sent), (SELECT keys FROM sent), 's') JOIN given ON o = ordinal WHERE alias_id IS NOT NULL;
+SELECT count(*), count(DISTINCT referential_id), bool_and(action = 'invalid' AND referential_id = t.u(n)) AS right_ones, bool_and(ordinal > coalesce(before, 0)) AS in_order
+FROM (SELECT *, lag(ordinal) OVER () AS before FROM dms_refs.diff_references(1, 1::smallint, (SELECT ids FROM sent), (SELECT keys FROM sent), store => 's')) f JOIN given ON o = ordinal;
+DROP TABLE given, sent;
+
 SELECT dms_refs.drop_store('s');

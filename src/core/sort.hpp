@@ -29,6 +29,27 @@ inline std::size_t sort_room(std::size_t records) noexcept {
 // Sorts keys by major, equal ones in any order. spare has room for as many.
 void sort_keys(std::span<SortKey> keys, std::span<SortKey> spare) noexcept;
 
+// Two sorted runs that are being merged into room for both.
+template <class T> struct Merging {
+    std::span<const T> a;
+    std::span<const T> b;
+    std::span<T> to;
+};
+
+// Merges as many records as are said, at most: what takes long is done by parts. False where none are left.
+template <class T, class Order> bool merge_some(Merging<T> *runs, Order order, std::size_t most) noexcept {
+    const T *a = runs->a.data();
+    const T *b = runs->b.data();
+    const T *const a_end = a + runs->a.size();
+    const T *const b_end = b + runs->b.size();
+    T *to = runs->to.data();
+    T *const end = to + std::min(most, runs->to.size());
+    while (to != end)
+        *to++ = b == b_end || (a != a_end && !order(*b, *a)) ? *a++ : *b++;
+    *runs = {{a, a_end}, {b, b_end}, {to, runs->to.data() + runs->to.size()}};
+    return !runs->to.empty();
+}
+
 // Order says which of two records comes first, and has a number for each: order.major(a) < order.major(b) must imply
 // order(a, b). (Orders are function objects, so that sorting has them inline.)
 template <class T, class Order> void sort(std::span<T> records, Order order, std::span<SortKey> room) noexcept {

@@ -7,6 +7,7 @@
 // locked first, in the order of all locks, and once more after such a phase; where users' code can run among the rows
 // to be inserted, nothing that is found out before them will do, and the foreign keys keep their triggers.
 #include "engine/engine.hpp"
+#include "pg/relation.hpp"
 #include "stats/recorder.hpp"
 
 namespace dms_refs {
@@ -35,13 +36,15 @@ ForeignKeys check_foreign_keys(Call *call, const Parent &parent, const Outcome &
     ForeignKeys keys = {};
     if (!call->native_fk_checks || delta.counts.inserted == 0 || leaf.user_code.on_insert)
         return keys;
-    if (leaf.parent_key.fires()) {
+    // The triggers look in the name of the referenced table's owner, who may have taken the right to from himself.
+    if (leaf.parent_key.fires() && owner_may_look_up(call->store.table(Role::document))) {
         if (parent_row == ParentRow::referable || share_parent(call, parent))
             keys.checked[keys.n_checked++] = leaf.parent_key.trigger;
         else
             keys.parent_missing = true;
     }
-    if (leaf.alias_key.fires() && lock_aliases(call, delta.given, delta.changes, &keys.missing))
+    if (leaf.alias_key.fires() && owner_may_look_up(call->store.table(Role::alias)) &&
+        lock_aliases(call, delta.given, delta.changes, &keys.missing))
         keys.checked[keys.n_checked++] = leaf.alias_key.trigger;
     return keys;
 }

@@ -10,10 +10,10 @@
 #pragma once
 
 #include "core/reference_set.hpp"
-#include "core/sort.hpp"
 #include "pg/direct_write.hpp"
 #include "pg/index_scan.hpp"
 #include "pg/module.hpp"
+#include "pg/sorting.hpp"
 #include "store/store.hpp"
 
 namespace dms_refs {
@@ -69,9 +69,7 @@ struct Outcome {
 template <class T, class Order> void sort_unless_sorted(Call *call, std::span<T> records, Order order) {
     if (std::is_sorted(records.begin(), records.end(), order))
         return;
-    const auto room = allocate<core::SortKey>(call->scratch, core::sort_room(records.size()));
-    core::sort(records, order, room);
-    pfree(room.data());
+    sort_interruptibly(call->scratch, records, order);
 }
 
 void begin_call(Call *call, const char *function, const Store &store, Purpose purpose);

@@ -213,6 +213,7 @@ void require_alias_partitions(Call *call, std::span<const Reference> references)
     for (std::size_t i = 0; i < references.size(); ++i) {
         if (i > 0 && references[i].partition_key == references[i - 1].partition_key)
             continue;
+        CHECK_FOR_INTERRUPTS();
         const char *reason;
         const Oid leaf = leaf_for_key(call->store, Role::alias, call->alias, references[i].partition_key, &reason);
         if (reason == nullptr && !OidIsValid(leaf))
@@ -329,7 +330,7 @@ bool lock_aliases(Call *call, std::span<Reference> given, std::span<const Change
         if (change.action == Action::insert)
             room[n++] = &given[static_cast<std::size_t>(change.given)];
     const auto inserted = room.first(n);
-    std::sort(inserted.begin(), inserted.end(), [](const Reference *a, const Reference *b) {
+    sort_interruptibly(call->scratch, inserted, [](const Reference *a, const Reference *b) {
         return a->partition_key != b->partition_key ? a->partition_key < b->partition_key : a->alias_id < b->alias_id;
     });
 

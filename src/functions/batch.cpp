@@ -69,6 +69,7 @@ std::span<Reference> references_of(Call *call, const Document &document, std::sp
                                    std::span<const Reference> resolved) {
     const auto own = allocate<Reference>(call->scratch, document.count);
     for (std::size_t i = 0; i < document.count; ++i) {
+        CHECK_FOR_INTERRUPTS();
         Reference wanted = given[document.first + i];
         wanted.ordinal = 0; // below every ordinal: finds the one entry of its key
         own[i] = *std::lower_bound(resolved.begin(), resolved.end(), wanted, resolve_order);
@@ -109,7 +110,7 @@ Datum sync_references_batch(FunctionCallInfo fcinfo) {
     const auto in_order = allocate<const Document *>(call.context, documents.size());
     for (std::size_t i = 0; i < documents.size(); ++i)
         in_order[i] = &documents[i];
-    std::sort(in_order.begin(), in_order.end(), [](const Document *a, const Document *b) {
+    sort_interruptibly(call.context, in_order, [](const Document *a, const Document *b) {
         if (a->parent.key != b->parent.key)
             return a->parent.key < b->parent.key;
         return a->parent.id != b->parent.id ? a->parent.id < b->parent.id : a->ordinal < b->ordinal;

@@ -23,6 +23,7 @@ std::span<Reference> resolve_all(Call *call, FunctionCallInfo fcinfo, const char
     const std::span<const Reference> resolved = resolve(call, copy, &twice);
     refuse_repeated(twice);
     for (Reference &reference : given) {
+        CHECK_FOR_INTERRUPTS();
         const int32 ordinal = reference.ordinal;
         reference.ordinal = 0;
         reference = *std::lower_bound(resolved.begin(), resolved.end(), reference, resolve_order);

@@ -58,8 +58,8 @@ void put_reference(ReturnSetInfo *set, const char *action, const Reference &refe
 void put_changes(Call *call, ReturnSetInfo *set, const Synced &synced, bool include_kept) {
     if (!synced.valid) {
         const auto references = synced.outcome.given;
-        std::sort(references.begin(), references.end(),
-                  [](const Reference &a, const Reference &b) { return a.ordinal < b.ordinal; });
+        sort_interruptibly(call->context, references,
+                           [](const Reference &a, const Reference &b) { return a.ordinal < b.ordinal; });
         for (const Reference &reference : references)
             if (!reference.resolved)
                 put_reference(set, "invalid", reference);
@@ -77,7 +77,7 @@ void put_changes(Call *call, ReturnSetInfo *set, const Synced &synced, bool incl
         const Change &change = outcome.changes[i];
         return change.given < 0 ? PG_INT32_MAX : outcome.given[static_cast<std::size_t>(change.given)].ordinal;
     };
-    std::sort(order.begin(), order.end(), [&position](std::size_t a, std::size_t b) {
+    sort_interruptibly(call->context, order, [&position](std::size_t a, std::size_t b) {
         return position(a) != position(b) ? position(a) < position(b) : a < b;
     });
     for (std::size_t i : order) {

@@ -14,6 +14,7 @@ namespace {
 
 struct LastInvalid {
     MemoryContext context = nullptr;
+    Oid role = InvalidOid; // that sent them
     std::span<Uuid> ids;
     int64 parent_id = 0;
     int16 parent_key = 0;
@@ -73,16 +74,17 @@ std::span<Uuid> invalid_ids(std::span<const Reference> references, MemoryContext
     const auto unresolved = allocate<Reference>(context, n);
     std::copy_if(references.begin(), references.end(), unresolved.begin(),
                  [](const Reference &reference) { return !reference.resolved; });
-    std::sort(unresolved.begin(), unresolved.end(), [](const Reference &a, const Reference &b) {
+    sort_interruptibly(context, unresolved, [](const Reference &a, const Reference &b) {
         const int order = compare(a.id, b.id);
         return order != 0 ? order < 0 : a.ordinal < b.ordinal;
     });
     const auto end = std::unique(unresolved.begin(), unresolved.end(),
                                  [](const Reference &a, const Reference &b) { return a.id == b.id; });
-    std::sort(unresolved.begin(), end, [](const Reference &a, const Reference &b) { return a.ordinal < b.ordinal; });
-    const auto ids = allocate<Uuid>(context, static_cast<std::size_t>(end - unresolved.begin()));
+    const auto distinct = unresolved.first(static_cast<std::size_t>(end - unresolved.begin()));
+    sort_interruptibly(context, distinct, [](const Reference &a, const Reference &b) { return a.ordinal < b.ordinal; });
+    const auto ids = allocate<Uuid>(context, distinct.size());
     for (std::size_t i = 0; i < ids.size(); ++i)
-        ids[i] = unresolved[i].id;
+        ids[i] = distinct[i].id;
     return ids;
 }
 
@@ -109,6 +111,7 @@ void remember_invalid(std::span<const Uuid> ids, int64 parent_id, int16 parent_k
     const auto kept = allocate<Uuid>(last_invalid.context, ids.size());
     std::copy(ids.begin(), ids.end(), kept.begin());
     last_invalid.ids = kept;
+    last_invalid.role = GetUserId();
     last_invalid.parent_id = parent_id;
     last_invalid.parent_key = parent_key;
     last_invalid.any_parent = any_parent;
@@ -120,6 +123,10 @@ void remember_invalid(std::span<const Uuid> ids, int64 parent_id, int16 parent_k
 DMS_REFS_FUNCTION(dms_refs_take_invalid_references) {
     using namespace dms_refs;
     ReturnSetInfo *set = begin_set(fcinfo);
+    // Ids that a SECURITY DEFINER function sent are its owner's, as is what it may read; other roles neither see nor
+    // forget them.
+    if (last_invalid.role != GetUserId())
+        return static_cast<Datum>(0);
     if (PG_NARGS() == 2) {
         const Parent parent = parent_arguments(fcinfo);
         if (last_invalid.any_parent || last_invalid.parent_id != parent.id || last_invalid.parent_key != parent.key)

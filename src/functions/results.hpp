@@ -15,6 +15,7 @@ TupleDesc result_type(FunctionCallInfo fcinfo, TupleDesc *kept);
 ReturnSetInfo *begin_set(FunctionCallInfo fcinfo);
 
 inline void put_row(ReturnSetInfo *set, const Datum *values, const bool *nulls) {
+    CHECK_FOR_INTERRUPTS(); // there may be millions
     tuplestore_putvalues(set->setResult, set->setDesc, const_cast<Datum *>(values), const_cast<bool *>(nulls));
 }
 
@@ -26,8 +27,8 @@ std::span<core::Uuid> invalid_ids(std::span<const core::Reference> references, M
 // An outcome as the statistics count it.
 core::DocumentCount document_count(const Outcome &outcome);
 
-// What last_invalid_references() returns next: the invalid ids of this session's last call. parent_id and key
-// say which document it was for; any_parent where there were several.
+// What last_invalid_references() returns next to the current user: the invalid ids of this session's last call.
+// parent_id and key say which document it was for; any_parent where there were several.
 void remember_invalid(std::span<const core::Uuid> ids, int64 parent_id, int16 parent_key, bool any_parent);
 void forget_invalid();
 

@@ -11,6 +11,19 @@ bool grants(Relation table, AclMode mode) {
     return pg_class_aclmask(RelationGetRelid(table), role, mode, ACLMASK_ALL) == mode;
 }
 
+bool owner_may_look_up(Oid table) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple))
+        return false;
+    const auto *form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+    const Oid owner = form->relowner;
+    const Oid schema = form->relnamespace;
+    ReleaseSysCache(tuple);
+    constexpr AclMode wanted = ACL_SELECT | ACL_UPDATE;
+    return compat::schema_usage(schema, owner) == ACLCHECK_OK &&
+           pg_class_aclmask(table, owner, wanted, ACLMASK_ALL) == wanted;
+}
+
 void require_privileges(Relation table, AclMode mode, std::span<const AttrNumber> columns) {
     const Oid role = GetUserId();
     const Oid schema = RelationGetNamespace(table);

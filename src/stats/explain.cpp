@@ -77,6 +77,15 @@ void put_structured(ExplainState *explain, const CallLine &line) {
     ExplainCloseGroup("dms_refs Call", nullptr, true, explain);
 }
 
+// What the views would show: a SECURITY DEFINER function may use tables that whoever explains may not read.
+std::span<CallLine> visible(std::span<CallLine> lines) {
+    const bool everything = sees_everything();
+    const auto end = std::remove_if(lines.begin(), lines.end(), [everything](const CallLine &line) {
+        return !everything && !may_see(MyDatabaseId, line.relation);
+    });
+    return lines.first(static_cast<std::size_t>(end - lines.begin()));
+}
+
 void per_plan(PlannedStmt *plan, IntoClause *into, ExplainState *explain, const char *query, ParamListInfo parameters,
               QueryEnvironment *environment) {
     if (previous_per_plan != nullptr)
@@ -84,7 +93,7 @@ void per_plan(PlannedStmt *plan, IntoClause *into, ExplainState *explain, const 
     auto *collection = static_cast<Collection *>(GetExplainExtensionState(explain, extension_id));
     if (collection == nullptr)
         return;
-    const auto lines = collection->room.first(collection->size);
+    const auto lines = visible(collection->room.first(collection->size));
     if (explain->format == EXPLAIN_FORMAT_TEXT) {
         for (const CallLine &line : lines)
             ExplainPropertyText("dms_refs", describe(line), explain);

@@ -389,6 +389,13 @@ DMS_REFS_FUNCTION(dms_refs_store_changed) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("dms_refs.store_changed can only be called as a trigger")));
     const auto *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
-    CacheInvalidateRelcache(trigger->tg_relation);
+    Relation table = trigger->tg_relation;
+    // Before a row, returning none would make the table lose it.
+    if (!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+        RelationGetNamespace(table) != get_func_namespace(fcinfo->flinfo->fn_oid) ||
+        strcmp(RelationGetRelationName(table), "store_config") != 0)
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("dms_refs.store_changed can only be an AFTER trigger of dms_refs.store_config")));
+    CacheInvalidateRelcache(table);
     PG_RETURN_POINTER(nullptr);
 }

@@ -138,9 +138,9 @@ void find_foreign_keys(const Store &store, Relation relation, Leaf *leaf) {
     Relation alias = try_table_open(store.table(Role::alias), AccessShareLock);
     if (document == nullptr || alias == nullptr) {
         if (document != nullptr)
-            table_close(document, NoLock);
+            table_close(document, AccessShareLock);
         if (alias != nullptr)
-            table_close(alias, NoLock);
+            table_close(alias, AccessShareLock);
         return;
     }
     const AttrNumber parent_from[] = {leaf->attributes[r::parent_key], leaf->attributes[r::parent_id]};
@@ -159,8 +159,9 @@ void find_foreign_keys(const Store &store, Relation relation, Leaf *leaf) {
             match_foreign_key(trigger, RelationGetRelid(alias), alias_from, alias_to, types, &leaf->alias_key);
     }
     FreeTriggerDesc(triggers);
-    table_close(alias, NoLock);
-    table_close(document, NoLock);
+    // A call keeps what it needs locked; the view `stores` keeps no lock, as reading it takes no right on the tables.
+    table_close(alias, AccessShareLock);
+    table_close(document, AccessShareLock);
 }
 
 // Columns that we do not write must take NULL, an identity value or a generated one.

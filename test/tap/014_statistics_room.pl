@@ -1,6 +1,7 @@
 # Who gets room in the statistics, and that nobody can take it from all others: what was rolled back leaves nothing, temporary
 # tables go with their session, stages have a part of a database's share, databases have equal shares; and calls go on and are
 # counted where the server has no dynamic shared memory left.
+# log allows: WARNING:  dms_refs has no room for more statistics
 use strict;
 use warnings;
 use FindBin;

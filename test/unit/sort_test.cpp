@@ -115,3 +115,30 @@ TEST(Sort, KeysSpreadUnevenly) {
     }
     sort_keys({}, {});
 }
+
+TEST(Sort, RunsMergedByParts) {
+    std::mt19937_64 random(17);
+    for (std::size_t first : {0U, 1U, 7U, 100U}) {
+        for (std::size_t second : {0U, 1U, 8U, 93U}) {
+            for (std::size_t most : {1U, 3U, 64U, 1000U}) {
+                std::vector<Reference> records(first + second);
+                for (std::size_t i = 0; i < records.size(); ++i) {
+                    records[i] = made(random, 0, 3, 20);
+                    records[i].ordinal = static_cast<std::int32_t>(i);
+                }
+                const auto middle = records.begin() + static_cast<std::ptrdiff_t>(first);
+                std::sort(records.begin(), middle, alias_order);
+                std::sort(middle, records.end(), alias_order);
+                std::vector<Reference> merged(records.size());
+                Merging<Reference> runs = {std::span<const Reference>(records).first(first),
+                                           std::span<const Reference>(records).subspan(first), merged};
+                std::size_t parts = 1;
+                while (merge_some(&runs, alias_order, most))
+                    ++parts;
+                EXPECT_EQ(parts, std::max<std::size_t>(1, (records.size() + most - 1) / most));
+                std::sort(records.begin(), records.end(), alias_order);
+                EXPECT_TRUE(same_order(merged, records)) << first << ' ' << second << ' ' << most;
+            }
+        }
+    }
+}
