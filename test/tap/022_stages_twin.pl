@@ -3,6 +3,7 @@
 #
 # DMS_REFS_SEED repeats a run, DMS_REFS_ROUNDS and DMS_REFS_STATEMENTS (a round) make it longer. A round that differs leaves its scripts
 # in the log folder.
+# log allows: WARNING:  there is (no|already a) transaction in progress
 use strict;
 use warnings;
 use FindBin;
