@@ -57,15 +57,13 @@ struct AliasLeaf {
     TupleTableSlot *slot; // for rows from its indexes; NULL: not needed yet
 };
 
-// NULL, or why the leaf of a key cannot be read natively; then nothing is open.
+// NULL, or why the leaf of a key cannot be read natively; then nothing is open. Nor is where no partition takes the
+// key.
 const char *open_alias_leaf(Call *call, const Reference &first, LOCKMODE lock, AliasLeaf *opened) {
     const char *reason = nullptr;
     opened->relation = open_leaf(call->store, Role::alias, call->alias, first.partition_key, lock, &reason);
-    if (reason != nullptr)
-        return reason;
     if (opened->relation == nullptr)
-        raise_no_partition(call->alias, call->store.column(Role::alias, alias_column::partition_key),
-                           first.partition_key, first.ordinal);
+        return reason;
     opened->leaf = leaf_of(call->store, Role::alias, call->alias, opened->relation);
     if (opened->leaf.not_readable != nullptr) {
         table_close(opened->relation, NoLock);
@@ -114,8 +112,12 @@ struct Hinted {
 // Resolves references of one partition key.
 const char *resolve_in_leaf(Call *call, std::span<Hinted> run) {
     AliasLeaf alias;
-    if (const char *reason = open_alias_leaf(call, *run[0].reference, AccessShareLock, &alias))
+    const Reference &first = *run[0].reference;
+    if (const char *reason = open_alias_leaf(call, first, AccessShareLock, &alias))
         return reason;
+    if (alias.relation == nullptr)
+        raise_no_partition(call->alias, call->store.column(Role::alias, alias_column::partition_key),
+                           first.partition_key, first.ordinal);
     RowCache &cache = alias_cache();
     const Oid table = call->store.table(Role::alias);
     RowReader reader = open_reader(alias.relation, call->snapshot);
@@ -340,6 +342,11 @@ bool lock_aliases(Call *call, std::span<Reference> given, std::span<const Change
         AliasLeaf alias;
         if (open_alias_leaf(call, *inserted[i], RowShareLock, &alias) != nullptr)
             return false;
+        // A partition that the call's snapshot still has may be pending detach, and gone for a foreign key.
+        if (alias.relation == nullptr) {
+            *missing = inserted[i];
+            return false;
+        }
         const int16 key = inserted[i]->partition_key;
         for (; i < n && inserted[i]->partition_key == key; ++i) {
             if (!lock_alias(call, &alias, inserted[i]) && *missing == nullptr)
