@@ -93,6 +93,7 @@ void apply(Call *call, const Parent &parent, const Outcome &delta, ParentRow par
         after_phase(call, parent, delta, user_code, n.inserted == 0, &way);
     }
     if (n.inserted > 0) {
+        compat::injection_point("dms_refs-before-insert-phase");
         const bool user_code = call->leaf.leaf.user_code.on_insert;
         if (way.direct)
             insert_directly(call, parent, delta, way.keys);

@@ -167,6 +167,7 @@ void look_again(Call *call, const Parent &parent) {
 }
 
 void end_call(Call *call) {
+    Assert(call->pushed_snapshots == 0 || call->snapshot == GetActiveSnapshot());
     close_reference_leaf(call);
     while (call->pushed_snapshots > 0) {
         PopActiveSnapshot();
@@ -213,6 +214,7 @@ Outcome lock_and_compare(Call *call, const Parent &parent, std::span<Reference> 
                          bool changes, ParentRow *parent_row) {
     const uint64 completions = call->completions;
     const uint64 resolved_at = call->resolves ? call->resolved_at : completions;
+    compat::injection_point("dms_refs-before-parent-lock");
     *parent_row = lock_parent(call, parent, changes);
     refresh_snapshot(call);
     if (IsolationUsesXactSnapshot()) {

@@ -326,6 +326,7 @@ bool lock_alias(Call *call, AliasLeaf *alias, Reference *reference) {
 } // namespace
 
 bool lock_aliases(Call *call, std::span<Reference> given, std::span<const Change> changes, const Reference **missing) {
+    compat::injection_point("dms_refs-before-alias-locks");
     const auto room = allocate<Reference *>(call->scratch, changes.size());
     std::size_t n = 0;
     for (const Change &change : changes)

@@ -272,6 +272,7 @@ int execute(SPIPlanPtr plan, Datum *values, Snapshot snapshot, bool reads) {
 
 void run(const Store &store, Statement statement, std::span<const Datum> arguments, Snapshot snapshot, bool reads) {
     const SavedPlan *saved = plan_of(store, statement);
+    compat::injection_point("dms_refs-before-statement");
     const int result = execute(saved->plan, const_cast<Datum *>(arguments.data()), snapshot, reads);
     if (result < 0)
         elog(ERROR, "could not run a statement of store \"%s\": %s", NameStr(store.name),

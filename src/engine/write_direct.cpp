@@ -93,6 +93,7 @@ bool delete_directly(Call *call, const Parent &parent, const Outcome &delta) {
 }
 
 void insert_directly(Call *call, const Parent &parent, const Outcome &delta, const ForeignKeys &foreign_keys) {
+    Assert(call->purpose == Purpose::write && call->leaf.key == parent.key);
     const Leaf &leaf = call->leaf.leaf;
     DirectTarget *target = writer(call);
     begin_phase(target, CMD_INSERT, {foreign_keys.checked, foreign_keys.n_checked});
@@ -114,6 +115,7 @@ void insert_directly(Call *call, const Parent &parent, const Outcome &delta, con
         if (filled == slots.size())
             insert_rows(target, slots, leaf.has_generated);
     }
+    Assert(left == 0 && filled == slots.size());
     ErrorContextCallback context = {error_context_stack, add_hint, const_cast<ForeignKeys *>(&foreign_keys)};
     if (foreign_keys.parent_missing || foreign_keys.missing != nullptr)
         error_context_stack = &context;

@@ -12,7 +12,25 @@
 #error "this minor release has an incompatible ResultRelInfo; use the next one"
 #endif
 
+#if PG_VERSION_NUM >= 170000
+extern "C" {
+#include "utils/injection_point.h"
+}
+#endif
+
 namespace dms_refs::compat {
+
+// A place where a test may stop a session, through the server's extension injection_points. Nothing where the server is
+// built without them.
+inline void injection_point([[maybe_unused]] const char *name) {
+#ifdef USE_INJECTION_POINTS
+#if PG_VERSION_NUM >= 180000
+    INJECTION_POINT(name, nullptr);
+#else
+    INJECTION_POINT(name);
+#endif
+#endif
+}
 
 inline IndexScanDesc index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys) {
 #if PG_VERSION_NUM >= 190000

@@ -346,6 +346,7 @@ bool takes_key(const Store &store, Role role, Relation partition, int16 key) {
 } // namespace
 
 Datum required_column(HeapTuple row, TupleDesc descriptor, AttrNumber attribute) {
+    Assert(attribute > 0 && attribute <= descriptor->natts);
     bool is_null;
     const Datum value = heap_getattr(row, attribute, descriptor, &is_null);
     if (is_null)
@@ -375,6 +376,11 @@ const char *root_not_readable(Relation root) {
 }
 
 namespace {
+
+constexpr const char *chosen_points[role_count] = {"dms_refs-document-leaf-chosen", "dms_refs-alias-leaf-chosen",
+                                                   "dms_refs-reference-leaf-chosen"};
+constexpr const char *described_points[role_count] = {
+    "dms_refs-document-leaf-described", "dms_refs-alias-leaf-described", "dms_refs-reference-leaf-described"};
 
 // Whether what is kept of a store is of the tables and columns that the copy names. A store that got others while a
 // call was running may have been read again since, by a trigger's call.
@@ -409,6 +415,7 @@ Oid look_up_leaf(Relation root, int16 key, Detaching detaching, bool *lasting) {
 }
 
 Oid find_leaf(const Store &store, Role role, Relation root, int16 key, Detaching detaching, const char **not_native) {
+    Assert(is_locked(root, AccessShareLock) && RelationGetRelid(root) == store.table(role));
     *not_native = nullptr;
     if (root->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
         return RelationGetRelid(root);
@@ -452,6 +459,7 @@ Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCK
         const Oid leaf = find_leaf(store, role, root, key, detaching, not_native);
         if (!OidIsValid(leaf))
             return nullptr;
+        compat::injection_point(chosen_points[static_cast<int>(role)]);
         LockRelationOid(leaf, lock);
         // While we waited for the lock the leaf may have been detached and dropped, or a partition been attached that
         // takes the key from the default partition; the lock has taken in what the server says of it. A leaf that is
@@ -469,6 +477,7 @@ Relation open_leaf(const Store &store, Role role, Relation root, int16 key, LOCK
 }
 
 Leaf leaf_of(const Store &store, Role role, Relation root, Relation relation) {
+    Assert(is_locked(root, AccessShareLock) && is_locked(relation, AccessShareLock));
     StoreEntry *entry = store.entry;
     if (!keeps(*entry, store))
         return describe_leaf(store, role, root, relation);
@@ -485,6 +494,7 @@ Leaf leaf_of(const Store &store, Role role, Relation root, Relation relation) {
     // locks keep what it needs as it is, and no other.
     const uint64 before = known->changed;
     const Leaf fresh = describe_leaf(store, role, root, relation);
+    compat::injection_point(described_points[static_cast<int>(role)]);
     known->leaf = fresh;
     known->role = role;
     known->described = fresh.provisional ? 0 : before;
