@@ -115,10 +115,9 @@ Datum insert_references(FunctionCallInfo fcinfo) {
     const Synced synced = sync(&call, fcinfo, "insert_references", Purpose::write, 5);
     const Datum values[] = {BoolGetDatum(synced.valid), uuid_array_datum(synced.invalid)};
     const bool nulls[] = {false, false};
-    HeapTuple row =
-        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
+    const Datum row = row_datum(result_type(fcinfo, &row_type), values, nulls);
     end_call(&call);
-    PG_RETURN_DATUM(HeapTupleGetDatum(row));
+    PG_RETURN_DATUM(row);
 }
 
 Datum apply_resolved_references(FunctionCallInfo fcinfo) {
@@ -161,10 +160,9 @@ Datum apply_resolved_references(FunctionCallInfo fcinfo) {
                             Int32GetDatum(counts.deleted), Int32GetDatum(counts.kept),
                             CStringGetTextDatum(path_name(outcome.path))};
     const bool nulls[] = {false, false, false, false, false};
-    HeapTuple row =
-        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
+    const Datum row = row_datum(result_type(fcinfo, &row_type), values, nulls);
     end_call(&call);
-    PG_RETURN_DATUM(HeapTupleGetDatum(row));
+    PG_RETURN_DATUM(row);
 }
 
 } // namespace

@@ -52,6 +52,7 @@ ReturnSetInfo *begin_set(FunctionCallInfo fcinfo) {
 }
 
 Datum uuid_array_datum(std::span<const Uuid> ids) {
+    static_assert(sizeof(Uuid) == UUID_LEN);
     if (ids.empty())
         return PointerGetDatum(construct_empty_array(UUIDOID));
     const Size bytes = ARR_OVERHEAD_NONULLS(1) + ids.size() * sizeof(Uuid);
@@ -133,9 +134,9 @@ DMS_REFS_FUNCTION(dms_refs_take_invalid_references) {
             return static_cast<Datum>(0);
     }
     for (Uuid &id : last_invalid.ids) {
-        const Datum value = PointerGetDatum(id.bytes);
-        const bool is_null = false;
-        put_row(set, &value, &is_null);
+        const Datum values[] = {PointerGetDatum(id.bytes)};
+        const bool nulls[] = {false};
+        put_row(set, values, nulls);
     }
     forget_invalid();
     return static_cast<Datum>(0);

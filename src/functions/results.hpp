@@ -14,9 +14,17 @@ TupleDesc result_type(FunctionCallInfo fcinfo, TupleDesc *kept);
 // Prepares a set-returning function's tuplestore.
 ReturnSetInfo *begin_set(FunctionCallInfo fcinfo);
 
-inline void put_row(ReturnSetInfo *set, const Datum *values, const bool *nulls) {
+// As many values as the function's row type has columns: the install script and the code must agree.
+template <std::size_t N> void put_row(ReturnSetInfo *set, const Datum (&values)[N], const bool (&nulls)[N]) {
+    Assert(set->setDesc->natts == static_cast<int>(N));
     CHECK_FOR_INTERRUPTS(); // there may be millions
     tuplestore_putvalues(set->setResult, set->setDesc, const_cast<Datum *>(values), const_cast<bool *>(nulls));
+}
+
+// The same for a function that returns one row, of its result_type.
+template <std::size_t N> Datum row_datum(TupleDesc type, const Datum (&values)[N], const bool (&nulls)[N]) {
+    Assert(type->natts == static_cast<int>(N));
+    return HeapTupleGetDatum(heap_form_tuple(type, const_cast<Datum *>(values), const_cast<bool *>(nulls)));
 }
 
 Datum uuid_array_datum(std::span<const core::Uuid> ids);

@@ -104,7 +104,5 @@ DMS_REFS_FUNCTION(dms_refs_stage_contents) {
     const Datum values[] = {Int64GetDatum(stage != nullptr ? staging::live_rows(stage) : 0), Int64GetDatum(bytes),
                             Int64GetDatum(stage != nullptr ? static_cast<int64>(stage->peak_bytes) : 0)};
     const bool nulls[] = {false, false, false};
-    HeapTuple row =
-        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
-    PG_RETURN_DATUM(HeapTupleGetDatum(row));
+    PG_RETURN_DATUM(row_datum(result_type(fcinfo, &row_type), values, nulls));
 }

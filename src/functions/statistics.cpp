@@ -202,10 +202,10 @@ DMS_REFS_FUNCTION(dms_refs_stat_status) {
     using namespace dms_refs;
     static TupleDesc row_type = nullptr;
     const StatStatus status = stat_status();
-    Datum values[] = {CStringGetTextDatum(status.storage), Int64GetDatum(status.entries),
-                      Int64GetDatum(status.max_entries), Int64GetDatum(status.not_recorded)};
-    bool nulls[lengthof(values)] = {};
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result_type(fcinfo, &row_type), values, nulls)));
+    const Datum values[] = {CStringGetTextDatum(status.storage), Int64GetDatum(status.entries),
+                            Int64GetDatum(status.max_entries), Int64GetDatum(status.not_recorded)};
+    const bool nulls[lengthof(values)] = {};
+    PG_RETURN_DATUM(row_datum(result_type(fcinfo, &row_type), values, nulls));
 }
 
 DMS_REFS_FUNCTION(dms_refs_stat_reset) {

@@ -100,7 +100,5 @@ DMS_REFS_FUNCTION(dms_refs_store_engine) {
                             CStringGetTextDatum(ways.not_writable ? "sql" : "direct"),
                             reason ? CStringGetTextDatum(reason) : static_cast<Datum>(0)};
     const bool nulls[] = {false, false, reason == nullptr};
-    HeapTuple row =
-        heap_form_tuple(result_type(fcinfo, &row_type), const_cast<Datum *>(values), const_cast<bool *>(nulls));
-    PG_RETURN_DATUM(HeapTupleGetDatum(row));
+    PG_RETURN_DATUM(row_datum(result_type(fcinfo, &row_type), values, nulls));
 }

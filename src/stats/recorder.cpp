@@ -106,6 +106,7 @@ const char *function_name(Function function) {
         "referencing_documents",
         "staging",
         "other"};
+    static_assert(names.back() != nullptr);
     const auto n = static_cast<std::size_t>(function);
     return n < names.size() ? names[n] : "?";
 }
