@@ -165,8 +165,23 @@ CREATE INDEX quotients ON s.reference_01 ((1 / (aliasid - 104)));
 SELECT * FROM t.each(t.save_pure());
 SELECT * FROM t.each($$SELECT * FROM dms_refs.insert_references(5, 1::smallint, t.ids(2, 4), t.keys(2, 4), store => 's')$$);
 
+-- A batch looks at the leaf anew after each document for which such code ran. What that took is given back: with the number of
+-- documents nothing grows but the result.
+SELECT dms_refs.drop_store('s');
+SELECT t.new_store('s', 240, 'lean');
+CREATE TABLE t.taken (bytes bigint);
+CREATE FUNCTION t.measure() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO t.taken SELECT sum(used_bytes) FROM pg_backend_memory_contexts WHERE name IN ('dms_refs call', 'dms_refs document', 'ExecutorState');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER measure AFTER INSERT ON s.reference FOR EACH ROW EXECUTE FUNCTION t.measure();
+SELECT sum(b.inserted) FROM dms_refs.sync_references_batch(ARRAY(SELECT id FROM s.document WHERE documentpartitionkey = 1 ORDER BY id),
+    array_fill(1::smallint, '{60}'), array_fill(1, '{60}'), array_fill((t.ids(2))[1], '{60}'), array_fill((t.keys(2))[1], '{60}'), store => 's') b;
+SELECT count(*), max(bytes) - min(bytes) < 32768 AS bounded FROM t.taken;
+DROP TABLE t.taken;
+
 DROP FUNCTION t.each, t.save, t.save_pure, t.save_both, t.save_unknown, t.once;
 SELECT dms_refs.drop_store('s');
-DROP FUNCTION t.run, t.note, t.remove_parent, t.remove;
+DROP FUNCTION t.run, t.note, t.remove_parent, t.remove, t.measure;
 DROP TABLE t.log;
 DROP ROLE regress_dms_nobody;

@@ -50,14 +50,14 @@ void raise_serialization_failure(const char *concurrent) {
 
 DirectTarget *open_direct(Relation relation) {
     Assert(is_locked(relation, RowExclusiveLock) && relation->rd_rel->relkind == RELKIND_RELATION);
-    auto *target = allocate<DirectTarget>(CurrentMemoryContext, 1).data();
+    EState *estate = CreateExecutorState();
+    const MemoryContext before = MemoryContextSwitchTo(estate->es_query_cxt);
+    auto *target = allocate<DirectTarget>(estate->es_query_cxt, 1).data();
     *target = {};
     target->relation = relation;
-    target->context = CurrentMemoryContext;
-    target->slots = allocate<TupleTableSlot *>(CurrentMemoryContext, batch_rows).first(0);
+    target->estate = estate;
+    target->slots = allocate<TupleTableSlot *>(estate->es_query_cxt, batch_rows).first(0);
 
-    EState *estate = target->estate = CreateExecutorState();
-    const MemoryContext before = MemoryContextSwitchTo(estate->es_query_cxt);
     RangeTblEntry *entry = makeNode(RangeTblEntry);
     entry->rtekind = RTE_RELATION;
     entry->relid = RelationGetRelid(relation);
@@ -68,7 +68,7 @@ DirectTarget *open_direct(Relation relation) {
     ResultRelInfo *info = target->info = makeNode(ResultRelInfo);
     InitResultRelInfo(info, relation, 1, nullptr, 0);
     if (const TriggerDesc *triggers = info->ri_TrigDesc) {
-        target->enabled = allocate<char>(target->context, static_cast<std::size_t>(triggers->numtriggers));
+        target->enabled = allocate<char>(estate->es_query_cxt, static_cast<std::size_t>(triggers->numtriggers));
         for (int i = 0; i < triggers->numtriggers; ++i)
             target->enabled[static_cast<std::size_t>(i)] = triggers->triggers[i].tgenabled;
     }

@@ -15,7 +15,6 @@ struct DirectTarget {
     Relation relation;
     EState *estate;
     ResultRelInfo *info;
-    MemoryContext context;
     TupleTableSlot *lock_slot;
     std::span<TupleTableSlot *> slots; // made as needed, at most batch_rows
     std::span<char> enabled;           // tgenabled of each trigger
