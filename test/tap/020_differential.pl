@@ -4,7 +4,7 @@
 #
 # DMS_REFS_SEED repeats a run, DMS_REFS_ROUNDS and DMS_REFS_CALLS (a round) make it longer. A round that differs leaves its three
 # scripts in the log folder.
-# log allows: WARNING:  wal_level is insufficient to publish logical changes
+# log allows: WARNING:  "?wal_level"? is insufficient to publish logical changes
 use strict;
 use warnings;
 use utf8;
